@@ -1,0 +1,39 @@
+"""By whom it is trained: one adapter module per framework, named as the framework is.
+
+`contract.py` says what an adapter defines. A framework is imported in its own adapter and nowhere
+else, and `requirements/<name>.txt` is the one place where its version is pinned.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import cast
+
+from ..models import InputError
+from .contract import Adapter
+
+NAMES = ("numpy", "torch")
+
+
+def load(adapter: str) -> Adapter:
+    """Import an adapter: a name of ours, a path to a .py file, or an importable module.
+
+    Raises InputError when a path is not a file, ImportError when the framework is not there.
+    """
+    if adapter in NAMES:
+        return cast("Adapter", importlib.import_module(f".{adapter}", __package__))
+    if not adapter.endswith(".py"):
+        return cast("Adapter", importlib.import_module(adapter))
+    path = Path(adapter)
+    if not path.is_file():
+        raise InputError(f"no adapter at {path}; give the path of a .py file")
+    spec = importlib.util.spec_from_file_location(f"bakeoff_adapter_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return cast("Adapter", module)

@@ -1,0 +1,160 @@
+"""The contract between the harness and a backend: what an adapter defines, and in which terms.
+
+An adapter is one module (see `Adapter`). It lowers a whole neutral model to the framework's own
+layers, losses and optimizer; the harness draws everything random, feeds arrays, and owns the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from msgspec import Struct
+
+from ..models import Model
+
+Weights = dict[str, np.ndarray]  # "<layer>.<role>" in canonical layout: output axis, input, space
+Masks = dict[str, np.ndarray]  # "<layer>" -> keep-mask, bool [N, *shape]
+Batch = Any  # what `Trainer.stage` returns is the backend's own
+
+DType = Literal["float32", "float64"]
+Mode = Literal["eager", "compiled"]
+
+
+class Execution(Struct, frozen=True, forbid_unknown_fields=True):
+    """Every fairness knob. `device` is `cpu`, `cuda` or `cuda:1`; `threads` is per process."""
+
+    device: str
+    dtype: DType
+    mode: Mode
+    threads: int
+
+
+class Unsupported(Exception):  # noqa: N818  a result with a reason, not an error
+    """Raised by `build`, and nowhere later: this backend cannot run this model so; says why."""
+
+
+class Trainer(Protocol):
+    """A model built by a backend: all that the worker sees of a framework.
+
+    Arrays that go in have the execution's dtype (labels: int64), are C-contiguous and are not
+    written to; arrays that come out are fresh NumPy arrays of that dtype in canonical layout.
+    """
+
+    def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> Batch:
+        """Move one batch to the device, in the backend's own layout.
+
+        x is [N, *model.input], y is [N, K] or, for softmax_cross_entropy, [N]. `masks` holds the
+        keep-mask of every dropout; with None the framework draws its own in training.
+        """
+
+    def train(self, batches: Sequence[Batch]) -> np.ndarray:
+        """Take one optimizer step per batch, in order.
+
+        Returns the mean loss before each step, [len(batches)], and only when the last update has
+        been applied.
+        """
+
+    def gradients(self, batch: Batch) -> tuple[float, Weights]:
+        """Return the mean loss and its gradient for every weight; take no step."""
+
+    def activations(self, batch: Batch) -> dict[str, np.ndarray]:
+        """Return every layer's output by key, in training mode, in canonical layout."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits of x in evaluation mode, [N, *model.output_shape]."""
+
+    def weights(self) -> Weights:
+        """Return every weight as it is now."""
+
+    def state(self) -> Weights:
+        """Return the optimizer's slots as `<weight>.<slot>`, and `step`: the count, int64."""
+
+
+class Adapter(Protocol):
+    """What a backend's module defines. `LAYERS`, `LOSSES`, `OPTIMIZERS` map a spec's type to a
+    function of this module; what they leave out stands in `UNSUPPORTED` with the reason.
+
+    `UNSUPPORTED` is keyed by a spec's type, or by a mode or dtype. `DEVIATIONS` maps a short name
+    to what differs from the formula, and why.
+    """
+
+    MODES: tuple[Mode, ...]
+    LAYERS: Mapping[type, Any]
+    LOSSES: Mapping[type, Any]
+    OPTIMIZERS: Mapping[type, Any]
+    UNSUPPORTED: Mapping[type | str, str]
+    DEVIATIONS: Mapping[str, str]
+
+    def version(self) -> str:
+        """Return the framework's version."""
+
+    def devices(self) -> list[str]:
+        """Return the devices that this installed build can use now, `cpu` first."""
+
+    def build(
+        self,
+        model: Model,
+        weights: Weights,
+        execution: Execution,
+        *,
+        seed: int,
+        state: Weights | None,
+    ) -> Trainer:
+        """Lower `model`, start from `weights`, and from the optimizer's `state` if it is given.
+
+        `seed` is for dropout masks that the framework draws itself. Raises Unsupported.
+        """
+
+
+def refuse_unsupported(adapter: Adapter, model: Model, execution: Execution) -> None:
+    """Raise Unsupported for the first thing that `adapter` cannot do, by name and reason."""
+    for choice in (execution.mode, execution.dtype):
+        if choice in adapter.UNSUPPORTED:
+            raise Unsupported(f"{choice}: {adapter.UNSUPPORTED[choice]}")
+    if execution.device not in (found := adapter.devices()):
+        raise Unsupported(
+            f"device {execution.device}: this installed build has {', '.join(found)}; "
+            "choose one of them with --device, or install a build with that device"
+        )
+    parts = [(f'"{node.key}" ', node.layer, adapter.LAYERS) for node in model.walk()]
+    parts.append(("loss ", model.loss, adapter.LOSSES))
+    parts.append(("optimizer ", model.optimizer, adapter.OPTIMIZERS))
+    for place, spec, table in parts:
+        if type(spec) not in table:
+            reason = adapter.UNSUPPORTED.get(type(spec), "not in this adapter's tables")
+            raise Unsupported(f"{place}({spec.__struct_config__.tag}): {reason}")
+
+
+Axes = tuple[int, ...]
+Layout = Mapping[tuple[type, str], Axes]  # (layer type, role) -> native axes from canonical
+
+
+def native_axes(layout: Layout, model: Model) -> dict[str, Axes]:
+    """Return the axes of every weight of `model` that a framework keeps in another order."""
+    return {
+        f"{node.key}.{role}": layout[type(node.layer), role]
+        for node in model.walk()
+        for role in node.layer.weights(node.input_shape)
+        if (type(node.layer), role) in layout
+    }
+
+
+def to_native(array: np.ndarray, axes: Axes | None) -> np.ndarray:
+    """Permute a canonical array into a framework's layout."""
+    return array if axes is None else array.transpose(axes)
+
+
+def to_canonical(array: np.ndarray, axes: Axes | None) -> np.ndarray:
+    """Permute an array in a framework's layout into the canonical one: undoes `to_native`."""
+    return array if axes is None else array.transpose(np.argsort(axes))
+
+
+def check_names(given: Iterable[str], expected: Iterable[str], what: str) -> None:
+    """Raise ValueError unless the two hold the same names: for the weights and state of `build`."""
+    given, expected = set(given), set(expected)
+    if missing := expected - given:
+        raise ValueError(f"{what}: {min(missing)} is missing")
+    if surplus := given - expected:
+        raise ValueError(f"{what}: {min(surplus)} is not part of this model")

@@ -1,0 +1,195 @@
+"""From the records of a run's jobs to its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+
+import msgspec
+from msgspec import Struct
+
+from ..backends.contract import Mode
+from . import records
+from .environments import Backend
+from .plan import RunSpec, job_name, read_run
+from .records import Block, Built, Epoch, Failed, Finished, Interrupted, Refused, Started, TimedOut
+from .stats import Interval, bootstrap_median, mean_interval
+from .summary import (
+    SCHEMA_VERSION,
+    LossRange,
+    Metric,
+    Point,
+    Row,
+    Status,
+    Summary,
+    WorkloadFacts,
+)
+
+_WORST_FIRST: tuple[Status, ...] = ("failed", "timeout", "interrupted", "unsupported", "ok")
+
+
+class _JobResult(Struct, frozen=True):
+    """The records of one job by kind."""
+
+    seed: int
+    status: Status
+    reason: str | None
+    started: Started | None
+    built: Built | None
+    blocks: list[Block]
+    epochs: list[Epoch]
+    finished: Finished | None
+
+
+def summarize(folder: Path) -> Summary:
+    """Read a run folder, finished or not, and return its summary. InputError if it is no run."""
+    spec = read_run(folder)
+    rows = [
+        _row(folder, spec, facts, backend, mode)
+        for facts in spec.workloads
+        for backend in spec.backends
+        for mode in spec.modes
+    ]
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        bakeoff_version=spec.bakeoff_version,
+        created=spec.created,
+        command=spec.command,
+        machine=spec.machine,
+        workloads=spec.workloads,
+        rows=rows,
+    )
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Write `summary.json`, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    partial.replace(path)
+
+
+def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mode: Mode) -> Row:
+    results = []
+    if backend.python:
+        results = [
+            _read_job(folder / "jobs" / job_name(facts.name, backend.name, mode, seed), seed)
+            for seed in range(spec.seeds)
+        ]
+    status, reason = (
+        _verdict(results) if results else ("missing", f"{backend.reason}; {backend.fix}")
+    )
+    complete = [result for result in results if result.finished]
+    metrics = _metrics(complete)
+    curve = _curve(complete, facts.metric)
+    started = [result.started for result in results if result.started]
+    built = [result.built for result in results if result.built]
+    return Row(
+        workload=facts.name,
+        backend=backend.name,
+        framework_version=started[0].framework_version if started else None,
+        device=spec.device,
+        dtype=spec.dtype,
+        mode=mode,
+        threads=spec.threads,
+        seeds=spec.seeds,
+        status=status,
+        reason=reason,
+        metric=metrics.get(facts.metric),
+        metrics=metrics,
+        loss=LossRange(curve[0].loss, curve[-1].loss) if curve else None,
+        epochs=facts.epochs,
+        samples_per_second=_samples_per_second(complete),
+        first_block_seconds=_median([r.blocks[0].train_seconds for r in complete]),
+        import_seconds=_median([record.import_seconds for record in started]),
+        build_seconds=_median([record.build_seconds for record in built]),
+        peak_rss_mb=_median([r.finished.peak_rss_mb for r in complete if r.finished]),
+        parameters=facts.parameters,
+        curve=curve,
+    )
+
+
+def _read_job(folder: Path, seed: int) -> _JobResult:
+    found = records.read(folder / "records.jsonl")
+    status, reason = _status(records.ending(found))
+    return _JobResult(
+        seed=seed,
+        status=status,
+        reason=reason,
+        started=next((r for r in found if isinstance(r, Started)), None),
+        built=next((r for r in found if isinstance(r, Built)), None),
+        blocks=[r for r in found if isinstance(r, Block)],
+        epochs=[r for r in found if isinstance(r, Epoch)],
+        finished=next((r for r in found if isinstance(r, Finished)), None),
+    )
+
+
+def _status(end: records.Ending | None) -> tuple[Status, str | None]:
+    match end:
+        case Finished():
+            return "ok", None
+        case Refused(reason=reason):
+            return "unsupported", reason
+        case Failed(reason=reason):
+            return "failed", reason
+        case TimedOut(seconds=seconds):
+            return "timeout", f"ended after {seconds:g} s; give it longer with --timeout"
+        case Interrupted():
+            return "interrupted", "stopped by the user; go on with --resume"
+        case None:
+            return "interrupted", "not run yet; go on with --resume"
+
+
+def _verdict(results: Sequence[_JobResult]) -> tuple[Status, str | None]:
+    """Return the worst status, and the reason of the first seed that has it."""
+    worst = min(results, key=lambda result: _WORST_FIRST.index(result.status))
+    same_for_all = all(result.reason == worst.reason for result in results)
+    if worst.reason is None or same_for_all:
+        return worst.status, worst.reason
+    return worst.status, f"seed {worst.seed}: {worst.reason}"
+
+
+def _metrics(complete: Sequence[_JobResult]) -> dict[str, Metric]:
+    scores = [result.finished.metrics for result in complete if result.finished]
+    names = scores[0].keys() if scores else ()
+    return {
+        name: Metric(name, *mean_interval(values), values)
+        for name in names
+        if len(values := [score[name] for score in scores if name in score]) == len(scores)
+    }
+
+
+def _curve(complete: Sequence[_JobResult], metric: str) -> list[Point]:
+    if not complete:
+        return []
+    seconds = [_seconds_by_epoch(result) for result in complete]
+    return [
+        Point(
+            epoch=epochs[0].epoch,
+            loss=mean(epoch.loss for epoch in epochs),
+            metric=mean(epoch.metrics[metric] for epoch in epochs),
+            seconds=mean(by_epoch[epochs[0].epoch] for by_epoch in seconds),
+        )
+        for epochs in zip(*(result.epochs for result in complete), strict=True)
+    ]
+
+
+def _seconds_by_epoch(result: _JobResult) -> dict[int, float]:
+    total, seconds = 0.0, {}
+    for block in result.blocks:
+        total += block.train_seconds
+        seconds[block.epoch] = total
+    return seconds
+
+
+def _samples_per_second(complete: Sequence[_JobResult]) -> Interval | None:
+    """Return the rate over all blocks but the first of each process, which holds compilation."""
+    rates = [
+        [block.samples / block.train_seconds for block in result.blocks[1:]] for result in complete
+    ]
+    rates = [values for values in rates if values]
+    return bootstrap_median(rates) if rates else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None

@@ -1,0 +1,137 @@
+"""The comparison from the user's end: find or make interpreters, run, report, print."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress
+
+from ..backends import NAMES
+from ..models import InputError
+from . import aggregate, environments, plan, run
+from . import install as installation
+from .environments import Backend
+from .plan import DownloadProgress, Request
+from .progress import display
+from .report import terminal
+from .report import write as write_report
+from .summary import Summary
+
+
+def start(request: Request, console: Console, *, install: bool, as_json: bool) -> int:
+    """Prepare and run a new comparison; return the exit code."""
+    names = request.backends or NAMES
+    backends = _find(names, request)
+    if install:
+        missing = tuple(b.name for b in backends if b.python is None and b.name in NAMES)
+        install_all(missing, console, quiet=not missing)
+        backends = _find(names, request)
+    for backend in backends:
+        if backend.python is None:
+            console.print(
+                f"{backend.name}: {backend.reason}; make one: {backend.fix}", style="yellow"
+            )
+    if not any(backend.python for backend in backends):
+        raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
+    with _downloads(console) as download_progress:
+        folder = plan.prepare(request, backends, download_progress)
+    _run(folder, console, len_seeds=request.seeds)
+    summary = _finish(folder, console, as_json=as_json)
+    return _exit_code(summary, asked=request.backends or ())
+
+
+def resume(folder: Path, console: Console, *, as_json: bool) -> int:
+    """Go on with a run; return the exit code."""
+    with _downloads(console) as download_progress:
+        spec = run.check_resumable(folder, download_progress)
+    _run(folder, console, len_seeds=spec.seeds)
+    return _exit_code(_finish(folder, console, as_json=as_json), asked=())
+
+
+def report(folder: Path, console: Console, *, open_page: bool) -> None:
+    """Write the summary and the report of a run again."""
+    _finish(folder, console, as_json=False)
+    if open_page:
+        webbrowser.open((folder / "report.html").resolve().as_uri())
+
+
+def install_all(names: tuple[str, ...], console: Console, *, quiet: bool = False) -> None:
+    """Make the environments of `names`, or of every backend."""
+    if quiet:
+        return
+    for name in names:
+        if name not in NAMES:
+            raise InputError(f'no backend "{name}" to install; known: {", ".join(NAMES)}')
+    for name in names or NAMES:
+        with console.status(f"{name}: installing") as status:
+
+            def tell(line: str, name: str = name) -> None:
+                status.update(f"{name}: {line[:100]}")
+
+            python = installation.install(name, tell)
+        console.print(f"{name}: ready, {python}")
+
+
+def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
+    backends = [environments.find(name, request.pythons) for name in names]
+    if unknown := set(request.pythons) - {backend.name for backend in backends}:
+        raise InputError(
+            f"--python {min(unknown)}=...: no such backend in this run; "
+            f"it has {', '.join(backend.name for backend in backends)}"
+        )
+    return backends
+
+
+def _run(folder: Path, console: Console, *, len_seeds: int) -> None:
+    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    try:
+        run.run(folder, display(console, jobs_per_line=len_seeds))
+    except KeyboardInterrupt:
+        _finish(folder, console, as_json=False)
+        console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)
+        raise
+
+
+def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
+    summary = aggregate.summarize(folder)
+    try:
+        aggregate.write(summary, folder / "summary.json")
+        write_report(summary, folder)
+    except OSError as error:
+        raise InputError(
+            f"the report of {folder} cannot be written ({error.strerror}); the records are kept: "
+            f"free space, then bakeoff report {folder}"
+        ) from None
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
+    else:
+        for table in terminal.tables(summary):
+            console.print(table)
+        console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    return summary
+
+
+def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
+    """Return 1 if a job failed, or a backend that was asked for by name is missing."""
+    bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
+    return int(any(row.status in bad for row in summary.rows))
+
+
+@contextmanager
+def _downloads(console: Console) -> Iterator[DownloadProgress]:
+    """Give a callback that shows the download of data files, if there is any."""
+    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bars:
+        tasks = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total or None)
+            bars.update(tasks[name], completed=done)
+
+        yield show

@@ -1,0 +1,165 @@
+"""Where a backend's interpreter comes from, and what the backend says of itself there.
+
+First hit wins: `--python NAME=PATH`, an environment made by `bakeoff install`, `.tox/NAME` of the
+checkout, the current interpreter if it can find the framework.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ..backends import NAMES
+from ..models import InputError
+from ..models.toml import closest
+from . import install
+from .code import write_zip
+from .job import clean_environment, worker_variables
+from .worker import Description
+
+FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}  # backend -> the module that it needs
+_NEEDED = ("numpy", "msgspec")
+_OLDEST = (3, 11)
+_PROBE_SECONDS = 60
+_DESCRIBE_SECONDS = 300
+
+_PROBE = """
+import importlib.util, json, sys
+lacking = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
+print(json.dumps([sys.version_info[:2], lacking]))
+"""
+
+
+class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A backend and the interpreter that has it; without one, `reason` and `fix` say what to do.
+
+    `name` is what tables show, `adapter` what `backends.load` takes, `source` where the interpreter
+    was found.
+    """
+
+    name: str
+    adapter: str
+    python: str | None = None
+    source: str | None = None
+    reason: str | None = None
+    fix: str | None = None
+
+
+def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
+    """Find the interpreter of a backend: a name of ours, the path of an adapter, or a module.
+
+    Raises InputError for an unknown backend, or a `--python` that is no interpreter of it.
+    """
+    name = _check_name(adapter)
+    modules = _modules(adapter)
+    if adapter.endswith(".py"):
+        adapter = str(Path(adapter).resolve())
+    if python := pythons.get(name):
+        if lacking := lacking_modules(python, modules):
+            raise InputError(
+                f"--python {name}={python}: this interpreter has no {lacking[0]}; "
+                f"install it there, or drop --python and run: bakeoff install {name}"
+            )
+        return Backend(name=name, adapter=adapter, python=str(python), source="--python")
+    for python, source in _candidates(name):
+        if _has(python, modules):
+            return Backend(name=name, adapter=adapter, python=str(python), source=source)
+    return Backend(
+        name=name,
+        adapter=adapter,
+        reason=f"no interpreter with {modules[-1]} was found",
+        fix=f"bakeoff install {name}" if name in NAMES else f"--python {name}=PATH",
+    )
+
+
+def lacking_modules(python: Path, modules: tuple[str, ...]) -> list[str]:
+    """Return which modules an interpreter cannot find. InputError if it is no Python >= 3.11."""
+    try:
+        answer = subprocess.run(
+            [python, "-P", "-c", _PROBE, *modules],
+            capture_output=True,
+            check=True,
+            timeout=_PROBE_SECONDS,
+            text=True,
+            env=clean_environment(),
+        ).stdout
+        version, lacking = json.loads(answer)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        raise InputError(
+            f"{python} is not a Python interpreter of 3.11 or newer; expected the path of one, "
+            "such as ENVIRONMENT/bin/python"
+        ) from None
+    if tuple(version) < _OLDEST:
+        raise InputError(f"{python} is Python {version[0]}.{version[1]}, expected 3.11 or newer")
+    return [str(module) for module in lacking]
+
+
+def describe(backend: Backend) -> Description | str:
+    """Ask an adapter, in its own interpreter, for version, devices and modes; or say what broke."""
+    assert backend.python
+    with tempfile.TemporaryDirectory() as folder:
+        code, answer = Path(folder, "code.zip"), Path(folder, "answer.json")
+        write_zip(code)
+        command = [backend.python, "-P", "-m", "bakeoff.bench.worker", "--describe"]
+        try:
+            outcome = subprocess.run(
+                [*command, backend.adapter, str(answer)],
+                env=clean_environment() | worker_variables(1, str(code)),
+                capture_output=True,
+                timeout=_DESCRIBE_SECONDS,
+                text=True,
+            )
+        except subprocess.TimeoutExpired:
+            return f"did not answer within {_DESCRIBE_SECONDS} s"
+        if outcome.returncode == 0:
+            return msgspec.json.decode(answer.read_bytes(), type=Description)
+        lines = outcome.stderr.strip().splitlines()
+        return lines[-1] if lines else f"exit code {outcome.returncode}"
+
+
+def _check_name(adapter: str) -> str:
+    """Return the name that tables show; InputError if there can be no such adapter."""
+    if adapter.endswith(".py"):
+        if not Path(adapter).is_file():
+            raise InputError(f"no adapter at {adapter}; give the path of a .py file")
+        return Path(adapter).stem
+    if adapter not in NAMES and "." not in adapter:
+        raise InputError(
+            f'no backend "{adapter}": {closest(adapter, NAMES)}, '
+            "or the path of an adapter (.py), or a module (package.module)"
+        )
+    return adapter.rpartition(".")[2]
+
+
+def _modules(adapter: str) -> tuple[str, ...]:
+    """Return the modules that an adapter's interpreter must have."""
+    if adapter in FRAMEWORKS:
+        return (*_NEEDED, FRAMEWORKS[adapter])
+    return _NEEDED if adapter.endswith(".py") else (*_NEEDED, adapter.partition(".")[0])
+
+
+def _candidates(name: str) -> Iterator[tuple[Path, str]]:
+    if name in NAMES and install.is_complete(name):
+        yield install.interpreter(name), "bakeoff install"
+    package = files(__package__)
+    checkouts = [Path.cwd(), *([package.parent] if isinstance(package, Path) else [])]
+    for checkout in checkouts:
+        python = checkout / ".tox" / name / "bin" / "python"
+        if (checkout / "backends" / "contract.py").is_file() and python.is_file():
+            yield python, ".tox"
+    yield Path(sys.executable), "current"
+
+
+def _has(python: Path, modules: tuple[str, ...]) -> bool:
+    try:
+        return not lacking_modules(python, modules)
+    except InputError:  # a broken candidate is no candidate
+        return False

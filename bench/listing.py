@@ -1,0 +1,136 @@
+"""What there is, in tables: `bakeoff list` and `bakeoff show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .. import models
+from ..backends import NAMES
+from ..datasets import CARDS
+from ..datasets.dataset import Card
+from ..models import InputError, Model, Node, cost
+from ..models.shapes import show
+from ..models.toml import closest
+from . import environments, workload
+from .environments import Backend
+from .workload import Workload
+
+
+def print_all(console: Console) -> None:
+    """Print workloads, models, datasets and backends."""
+    _print_rows(console, "workload", ["model", "dataset", "description"], _workload_rows())
+    _print_rows(console, "model", ["input", "parameters", "description"], _model_rows())
+    _print_rows(console, "dataset", ["size", "what"], _dataset_rows())
+    with console.status("asking each backend in its own interpreter"):
+        rows = [_backend_row(environments.find(name, {})) for name in NAMES]
+    _print_rows(console, "backend", ["version", "devices", "modes", "interpreter"], rows)
+
+
+def print_one(name: str, console: Console) -> None:
+    """Print a workload with its model, a model, or a dataset's card. InputError if unknown."""
+    if name in workload.names():
+        _print_workload(workload.read(name), console)
+    elif name in models.zoo():
+        _print_model(models.read(name), console)
+    elif name in CARDS:
+        _print_card(CARDS[name], console)
+    elif name.endswith(".toml"):
+        _print_file(name, console)
+    else:
+        known = sorted({*workload.names(), *models.zoo(), *CARDS})
+        raise InputError(
+            f'nothing is called "{name}": {closest(name, known)}, or a path to a .toml'
+        )
+
+
+def _print_file(path: str, console: Console) -> None:
+    """Print a user's own file: a model has layers at its top level, a workload has a dataset."""
+    if workload.looks_like_model(Path(path)):
+        _print_model(models.read(path), console)
+    else:
+        _print_workload(workload.read(path), console)
+
+
+def _print_workload(work: Workload, console: Console) -> None:
+    target = "" if work.target is None else f", target {work.target:g}"
+    console.print(
+        f"workload {work.name}: {work.description}\n"
+        f"dataset {work.dataset}, batch size {work.batch_size}, {work.epochs} epochs, "
+        f"metric {work.metric}{target}\n",
+        markup=False,
+        highlight=False,
+    )
+    _print_model(work.model, console)
+
+
+def _print_model(model: Model, console: Console) -> None:
+    table = Table(title=f"model {model.name}: input {show(model.input)}", title_justify="left")
+    table.add_column("layer")
+    table.add_column("type")
+    table.add_column("output")
+    for heading in ("parameters", "FLOPs forward", "FLOPs training"):
+        table.add_column(heading, justify="right")
+    for node in model.walk():
+        table.add_row(*_layer_row(node))
+    total = model.cost
+    table.add_section()
+    table.add_row("total per sample", "", show(model.output_shape), *_cost_cells(total))
+    console.print(table)
+    console.print(f"loss {model.loss}\noptimizer {model.optimizer}", markup=False, highlight=False)
+
+
+def _layer_row(node: Node) -> list[str]:
+    return [escape(node.key), node.type, show(node.output_shape), *_cost_cells(cost(node))]
+
+
+def _cost_cells(costs: models.Cost) -> list[str]:
+    return [f"{costs.parameters:,}", f"{costs.forward_flops:,}", f"{costs.training_flops:,}"]
+
+
+def _print_card(card: Card, console: Console) -> None:
+    for field in card.__struct_fields__:
+        console.print(f"[bold]{field}[/bold]  {escape(getattr(card, field))}", highlight=False)
+
+
+def _workload_rows() -> list[list[str]]:
+    works = [workload.read(name) for name in workload.names()]
+    return [[w.name, w.model.name, w.dataset, w.description] for w in works]
+
+
+def _model_rows() -> list[list[str]]:
+    found = [models.read(name) for name in models.zoo()]
+    return [[m.name, show(m.input), f"{m.cost.parameters:,}", m.description] for m in found]
+
+
+def _dataset_rows() -> list[list[str]]:
+    return [[name, card.size, card.title] for name, card in CARDS.items()]
+
+
+def _backend_row(backend: Backend) -> list[str]:
+    if backend.python is None:
+        return [backend.name, "-", "-", "-", f"{backend.reason}; make one: {backend.fix}"]
+    described = environments.describe(backend)
+    place = f"{backend.python} ({backend.source})"
+    if isinstance(described, str):
+        return [backend.name, "broken", "-", "-", f"{place}: {described}"]
+    return [
+        backend.name,
+        described.version,
+        " ".join(described.devices),
+        " ".join(described.modes),
+        place,
+    ]
+
+
+def _print_rows(console: Console, what: str, headings: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=f"{what}s", title_justify="left", title_style="bold")
+    table.add_column(what, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)

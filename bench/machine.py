@@ -1,0 +1,55 @@
+"""What machine this is: stored with every run, because a speed means nothing without it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import psutil
+from msgspec import Struct
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """The host. Memory in MB; `load` is the one-minute load average when it was looked at."""
+
+    hostname: str
+    system: str
+    python: str
+    cpu: str
+    cores: int
+    physical_cores: int | None = None
+    memory_mb: int
+    governor: str | None = None
+    load: float
+
+
+def look() -> Machine:
+    """Describe this machine."""
+    return Machine(
+        hostname=platform.node(),
+        system=platform.platform(),
+        python=platform.python_version(),
+        cpu=_cpu_name(),
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        physical_cores=psutil.cpu_count(logical=False),
+        memory_mb=psutil.virtual_memory().total // 2**20,
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        load=psutil.getloadavg()[0],
+    )
+
+
+def _cpu_name() -> str:
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

@@ -1,0 +1,117 @@
+"""The records of a job, one JSON line each in `records.jsonl`: all that happened, in order.
+
+A worker writes them as they happen. When it dies, is stopped or never starts, the parent appends
+the record that says so. Seconds are raw; everything else is derived later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+
+class _Record(Struct, frozen=True, kw_only=True, tag_field="record"):
+    pass
+
+
+class Started(_Record, tag="started"):
+    """The worker is alive and its framework imported."""
+
+    python: str
+    framework_version: str
+    numpy_version: str
+    import_seconds: float
+    pid: int
+
+
+class Built(_Record, tag="built"):
+    """The model is lowered and holds its initial weights."""
+
+    build_seconds: float
+    parameters: int
+
+
+class Block(_Record, tag="block"):
+    """Steps trained in one call of `train`: staging and training are timed apart."""
+
+    epoch: int
+    samples: int
+    stage_seconds: float
+    train_seconds: float
+    losses: list[float]
+
+
+class Epoch(_Record, tag="epoch"):
+    """An epoch is over: the mean of its losses, and the metrics on the validation split."""
+
+    epoch: int
+    loss: float
+    metrics: dict[str, float]
+
+
+class Finished(_Record, tag="finished"):
+    """The job is complete: the metrics on the test split."""
+
+    metrics: dict[str, float]
+    peak_rss_mb: float
+
+
+class Refused(_Record, tag="refused"):
+    """The backend said in `build` that it cannot run this model so."""
+
+    reason: str
+
+
+class Failed(_Record, tag="failed"):
+    """An exception in the worker, or its death: `reason` in one line, `traceback` if any."""
+
+    reason: str
+    traceback: str = ""
+
+
+class TimedOut(_Record, tag="timed_out"):
+    """The parent ended the worker after `seconds`."""
+
+    seconds: float
+
+
+class Interrupted(_Record, tag="interrupted"):
+    """The user stopped the run while this job was at work."""
+
+
+Record = Started | Built | Block | Epoch | Finished | Refused | Failed | TimedOut | Interrupted
+Ending = Finished | Refused | Failed | TimedOut | Interrupted
+
+_decoder = msgspec.json.Decoder(Record)
+
+
+def append(path: Path, record: Record) -> None:
+    """Add one line; a line that a killed writer left unfinished is dropped first."""
+    with path.open("ab+") as file:
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+        file.write(msgspec.json.encode(record) + b"\n")
+
+
+def read(path: Path) -> list[Record]:
+    """Return the complete records of a job, none if it has not begun."""
+    return tail(path, 0)[0]
+
+
+def tail(path: Path, offset: int) -> tuple[list[Record], int]:
+    """Return the complete records after `offset` bytes, and the offset behind them."""
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    whole = data.rfind(b"\n") + 1
+    return [_decoder.decode(line) for line in data[:whole].splitlines()], offset + whole
+
+
+def ending(records: list[Record]) -> Ending | None:
+    """Return the record that ended the job, or None if it has not ended."""
+    return records[-1] if records and isinstance(records[-1], Ending) else None

@@ -1,0 +1,35 @@
+"""Reports: one `Summary`, rendered for a terminal, a pull request, a browser and as a picture.
+
+`words`, `numbers` and `sections` decide what is said, once; `terminal`, `markdown`, `html` and
+`charts` only lay it out. Nothing here reads another file, so an old summary can be reported anew.
+The libraries for charts and pages are imported when a report is written, not before.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..summary import Summary
+
+
+def write(summary: Summary, folder: Path) -> None:
+    """Write `report.md`, `report.html` and `report.png` into the folder, each whole or not."""
+    from . import charts, html, markdown
+
+    files = {
+        "report.md": markdown.render(summary).encode(),
+        "report.html": html.render(summary).encode(),
+        "report.png": charts.png(summary),
+    }
+    for name, content in files.items():
+        _replace(folder / name, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

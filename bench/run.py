@@ -1,0 +1,129 @@
+"""Run the jobs of a run folder, one worker process after another, and follow what they write."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from os import killpg
+from pathlib import Path
+from time import monotonic, sleep
+
+import filelock
+
+from ..datasets import load
+from ..models import InputError
+from . import job, records
+from .plan import DownloadProgress, RunSpec, read_run
+from .progress import Display
+from .records import Failed, Finished, Interrupted, Record, Refused, TimedOut
+
+_POLL_SECONDS = 0.05
+_RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy")
+
+
+def run(folder: Path, display: Display) -> None:
+    """Run every job of a run that has not come to its own end, in order.
+
+    A job that fails, dies or times out gets a record that says so, and the others go on. On
+    KeyboardInterrupt the worker is ended, its job marked, and the interrupt raised again.
+    """
+    spec = read_run(folder)
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0), display:
+            for name in spec.jobs:
+                job_folder = folder / "jobs" / name
+                if not is_done(job_folder):
+                    _clear(job_folder)
+                    _run_job(job_folder, spec.timeout, display)
+    except filelock.Timeout:
+        raise InputError(f"{folder} is being run by another process; wait for it to end") from None
+
+
+def is_done(job_folder: Path) -> bool:
+    """Say whether a job finished or was refused; any other end is worth another try."""
+    end = records.ending(records.read(job_folder / "records.jsonl"))
+    return isinstance(end, Finished | Refused)
+
+
+def check_resumable(folder: Path, download_progress: DownloadProgress | None) -> RunSpec:
+    """Make sure that the data of a run are still what they were. InputError if not."""
+    spec = read_run(folder)
+    data_dir = Path(spec.data_dir) if spec.data_dir else None
+    for facts in spec.workloads:
+        dataset = load(facts.dataset, data_dir=data_dir, progress=download_progress)
+        if dataset.sha256 != facts.dataset_sha256:
+            raise InputError(
+                f"{facts.dataset} has changed since {folder} was made "
+                f"({facts.dataset_sha256[:12]} then, {dataset.sha256[:12]} now); start a new run"
+            )
+    return spec
+
+
+def _clear(job_folder: Path) -> None:
+    for name in _RESULTS:
+        (job_folder / name).unlink(missing_ok=True)
+
+
+def _run_job(folder: Path, timeout: float, display: Display) -> None:
+    what = job.read(folder)
+    display.begin(what)
+    journal = folder / "records.jsonl"
+    with (folder / "log.txt").open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                what.arguments,
+                cwd=folder,
+                env=job.clean_environment() | what.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the parent, which ends the whole session
+            )
+        except OSError as error:
+            end: Record = Failed(reason=f"{what.python} cannot be started: {error.strerror}")
+            records.append(journal, end)
+            display.show(end)
+            return
+    death: Record = Interrupted()
+    try:
+        death = _follow(process, journal, timeout, display.show)
+    finally:
+        _kill(process)
+        if records.ending(records.read(journal)) is None:
+            records.append(journal, death)
+            display.show(death)
+
+
+def _follow(
+    process: subprocess.Popen[bytes], journal: Path, timeout: float, show: Callable[[Record], None]
+) -> Record:
+    """Show records as they come until the worker ends; return what its ending is by default."""
+    deadline = monotonic() + timeout
+    offset = 0
+    while True:
+        alive = process.poll() is None
+        fresh, offset = records.tail(journal, offset)
+        for record in fresh:
+            show(record)
+        if not alive:
+            return Failed(reason=_cause_of_death(process.returncode))
+        if monotonic() > deadline:
+            return TimedOut(seconds=timeout)
+        sleep(_POLL_SECONDS)
+
+
+def _cause_of_death(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"the worker ended with exit code {exit_code}; see log.txt"
+    name = signal.Signals(-exit_code).name
+    hint = " (often: out of memory)" if name == "SIGKILL" else ""
+    return f"the worker was killed by {name}{hint}; see log.txt"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the worker and all that it started."""
+    with suppress(ProcessLookupError):
+        killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,193 @@
+"""The worker: one process that trains one job with one backend and writes down what happens.
+
+Run as `python -P -m bakeoff.bench.worker JOB_FOLDER`. It needs the framework, numpy and msgspec.
+Nothing random happens here: weights and batch order are read from the job's inputs.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+import numpy as np
+
+from .. import backends
+from ..backends.contract import Adapter, Batch, Trainer, Unsupported
+from ..datasets.dataset import Dataset, Split, open_dataset
+from ..models.losses import BinaryCrossEntropy
+from . import metrics
+from .job import Job
+from .job import read as read_job
+from .records import Block, Built, Epoch, Failed, Finished, Record, Refused, Started
+
+_STEPS_PER_BLOCK = 50
+_EVALUATION_BATCH = 256
+
+Emit = Callable[[Record], None]
+
+
+def main(arguments: list[str]) -> int:
+    """Train the job in the folder named, or describe an adapter. Returns the exit code."""
+    if arguments[0] == "--describe":
+        adapter, answer = arguments[1:]
+        Path(answer).write_bytes(msgspec.json.encode(_describe(backends.load(adapter))))
+        return 0
+    folder = Path(arguments[0])
+    with (folder / "records.jsonl").open("wb", buffering=0) as file:
+
+        def emit(record: Record) -> None:
+            file.write(msgspec.json.encode(record) + b"\n")
+
+        try:
+            _work(read_job(folder), folder, emit)
+        except Unsupported as refusal:
+            emit(Refused(reason=str(refusal)))
+        except Exception as error:
+            emit(Failed(reason=_one_line(error), traceback=traceback.format_exc()))
+            return 1
+    return 0
+
+
+class Description(msgspec.Struct, frozen=True):
+    """What an adapter says of itself in its own interpreter."""
+
+    version: str
+    devices: list[str]
+    modes: list[str]
+
+
+def _describe(adapter: Adapter) -> Description:
+    return Description(adapter.version(), adapter.devices(), list(adapter.MODES))
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _work(job: Job, folder: Path, emit: Emit) -> None:
+    began = perf_counter()
+    adapter = backends.load(job.adapter)
+    emit(
+        Started(
+            python=platform.python_version(),
+            framework_version=adapter.version(),
+            numpy_version=np.__version__,
+            import_seconds=perf_counter() - began,
+            pid=os.getpid(),
+        )
+    )
+    inputs = folder / job.inputs
+    dataset = open_dataset(Path(job.dataset))
+    with np.load(inputs / "weights.npz", allow_pickle=False) as stored:
+        weights = {name: stored[name] for name in stored.files}
+    began = perf_counter()
+    trainer = adapter.build(job.model, weights, job.execution, seed=job.seed, state=None)
+    emit(
+        Built(
+            build_seconds=perf_counter() - began,
+            parameters=sum(weight.size for weight in weights.values()),
+        )
+    )
+    order = np.load(inputs / "order.npy", allow_pickle=False)
+    _train(job, trainer, dataset, order, emit)
+    logits = _predict(trainer, dataset.test.x, job.execution.dtype)
+    _save(folder, trainer, logits)
+    scores = _score(job, dataset, logits, dataset.test.y)
+    emit(Finished(metrics=scores, peak_rss_mb=_peak_rss_mb()))
+
+
+def _train(job: Job, trainer: Trainer, dataset: Dataset, order: np.ndarray, emit: Emit) -> None:
+    parent = os.getppid()
+    for epoch, batches in enumerate(order, start=1):
+        losses: list[float] = []
+        for start in range(0, len(batches), _STEPS_PER_BLOCK):
+            if os.getppid() != parent:
+                sys.exit("the parent process is gone")
+            indices = batches[start : start + _STEPS_PER_BLOCK]
+            began = perf_counter()
+            staged = list(_stage(job, trainer, dataset.train, indices))
+            staged_at = perf_counter()
+            block = trainer.train(staged).tolist()
+            ended = perf_counter()
+            losses += block
+            _check_finite(losses, epoch)
+            emit(
+                Block(
+                    epoch=epoch,
+                    samples=indices.size,
+                    stage_seconds=staged_at - began,
+                    train_seconds=ended - staged_at,
+                    losses=block,
+                )
+            )
+        logits = _predict(trainer, dataset.validation.x, job.execution.dtype)
+        scores = _score(job, dataset, logits, dataset.validation.y)
+        emit(Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores))
+
+
+def _stage(job: Job, trainer: Trainer, split: Split, indices: np.ndarray) -> Iterator[Batch]:
+    for batch in indices:
+        x = split.x[batch].astype(job.execution.dtype, copy=False)
+        yield trainer.stage(x, _targets(job, split.y[batch]), None)
+
+
+def _targets(job: Job, y: np.ndarray) -> np.ndarray:
+    """Return targets in the form that the contract gives them for the job's loss."""
+    if isinstance(job.model.loss, BinaryCrossEntropy):
+        y = y[:, None]
+    elif job.model.loss.task == "classification":
+        return y
+    return y.astype(job.execution.dtype)
+
+
+def _check_finite(losses: list[float], epoch: int) -> None:
+    if not np.isfinite(losses).all():
+        step = int(np.argmin(np.isfinite(losses))) + 1
+        raise FloatingPointError(
+            f"the loss became {losses[step - 1]} in epoch {epoch}, step {step}; "
+            "lower the learning rate"
+        )
+
+
+def _predict(trainer: Trainer, x: np.ndarray, dtype: str) -> np.ndarray:
+    chunks = range(0, len(x), _EVALUATION_BATCH)
+    return np.concatenate(
+        [trainer.predict(x[i : i + _EVALUATION_BATCH].astype(dtype)) for i in chunks]
+    )
+
+
+def _score(job: Job, dataset: Dataset, logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Return the finite metrics; the job's own must be among them."""
+    if dataset.task == "classification":
+        scores = metrics.classification(job.model.loss, logits, np.asarray(y))
+    else:
+        scores = metrics.regression(
+            logits * dataset.target_scale + dataset.target_mean,
+            y * dataset.target_scale + dataset.target_mean,
+        )
+    finite = {name: score for name, score in scores.items() if np.isfinite(score)}
+    if job.metric not in finite:
+        raise FloatingPointError(f"{job.metric} is {scores[job.metric]} on {len(y)} samples")
+    return finite
+
+
+def _save(folder: Path, trainer: Trainer, logits: np.ndarray) -> None:
+    np.savez(folder / "weights.npz", **trainer.weights())
+    np.save(folder / "predictions.npy", logits)
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,118 @@
+"""A workload: a model, a dataset, and how to train it. Read from TOML, checked against the data."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct, structs
+
+from .. import models
+from ..datasets.dataset import Dataset
+from ..models import InputError, Model
+from ..models.layers import Name
+from ..models.losses import BinaryCrossEntropy
+from ..models.shapes import Finite, PositiveInt, show
+from ..models.toml import closest, decode
+from .metrics import METRICS
+
+_WORKLOADS = files(__package__) / "workloads"
+
+
+class _Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to train. `metric` is judged on the test split, `target` is the value to reach."""
+
+    name: Name
+    description: str = ""
+    dataset: Annotated[str, Meta(min_length=1)]
+    batch_size: PositiveInt
+    epochs: PositiveInt
+    metric: str
+    target: Finite | None = None
+
+    def __post_init__(self) -> None:
+        known = [name for names in METRICS.values() for name in names]
+        if self.metric not in known:
+            raise ValueError(f'metric "{self.metric}": {closest(self.metric, known)}')
+
+
+class Workload(_Terms, frozen=True, kw_only=True):
+    """A workload with its model."""
+
+    model: Model
+
+
+class _File(_Terms, frozen=True, kw_only=True):
+    """As it is written: `model` is a name of the zoo, a path beside this file, or a table."""
+
+    model: str | Model
+
+
+def read(name: str) -> Workload:
+    """Read a workload: a name of ours, or a path to a TOML file. InputError if wrong or unknown."""
+    if name in names():
+        return _resolve(decode(_WORKLOADS / f"{name}.toml", _File), Path())
+    if not name.endswith(".toml"):
+        raise InputError(
+            f'no workload "{name}": {closest(name, names())}, or a path to a .toml file'
+        )
+    if looks_like_model(Path(name)):
+        raise InputError(
+            f"{name} is a model, expected a workload; write a workload that names it: "
+            f'model = "{Path(name).name}", and dataset, batch_size, epochs, metric'
+        )
+    return _resolve(decode(Path(name), _File), Path(name).parent)
+
+
+def looks_like_model(path: Path) -> bool:
+    """Say whether a TOML file has a model's layers at its top level. InputError if unreadable."""
+    return "layers" in decode(path, dict)
+
+
+def names() -> list[str]:
+    """Return the names of the workloads that come with bakeoff."""
+    return sorted(file.name.removesuffix(".toml") for file in _WORKLOADS.iterdir())
+
+
+def check(workload: Workload, dataset: Dataset) -> None:
+    """Raise InputError unless the model, loss and metric of a workload fit the dataset."""
+    model, place = workload.model, f"{workload.name} on {dataset.name}"
+    if model.input != dataset.input_shape:
+        raise InputError(
+            f"{place}: the model's input is {show(model.input)}, the dataset gives "
+            f"{show(dataset.input_shape)}; change `input` in the model, or the dataset"
+        )
+    if model.loss.task != dataset.task:
+        tag = model.loss.__struct_config__.tag
+        raise InputError(f"{place}: {tag} is for {model.loss.task}, the dataset is {dataset.task}")
+    if workload.metric not in METRICS[dataset.task]:
+        raise InputError(
+            f"{place}: metric {workload.metric} is not for {dataset.task}; "
+            f"expected one of {', '.join(METRICS[dataset.task])}"
+        )
+    _check_output(model, dataset, place)
+
+
+def _check_output(model: Model, dataset: Dataset, place: str) -> None:
+    outputs = model.output_shape[0]
+    if dataset.num_classes is None:
+        fits, expected = outputs == 1, "1 output"
+    elif isinstance(model.loss, BinaryCrossEntropy):
+        fits, expected = (
+            dataset.num_classes == 2,
+            "softmax_cross_entropy, or a dataset of 2 classes",
+        )
+    else:
+        fits, expected = outputs >= dataset.num_classes, f"{dataset.num_classes} outputs"
+    if not fits:
+        classes = f" of {dataset.num_classes} classes" if dataset.num_classes else ""
+        raise InputError(f"{place}{classes}: the model has {outputs} outputs, expected {expected}")
+
+
+def _resolve(file: _File, folder: Path) -> Workload:
+    terms = structs.asdict(file)
+    if isinstance(file.model, str):
+        is_path = file.model.endswith(".toml")
+        terms["model"] = models.read(str(folder / file.model) if is_path else file.model)
+    return Workload(**terms)

@@ -1,0 +1,98 @@
+"""A dataset on disk, and how to open it: all that a worker needs of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from ..models.errors import InputError
+
+Task: TypeAlias = Literal["regression", "classification"]
+
+DESCRIPTION = "dataset.json"
+ARRAYS = ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test")
+
+
+class Card(Struct, frozen=True):
+    """The data card: what the data are, whose, under which licence, and what to beware of."""
+
+    title: str
+    origin: str
+    licence: str
+    size: str
+    caveats: str
+
+
+class Split(NamedTuple):
+    """Rows for one use; read-only memory maps once opened.
+
+    x: images float32 [N, C, H, W]; tables float64 [N, F]; sequences float32 [N, T, D].
+    y: class labels int64 [N], 0 .. num_classes - 1; regression targets float64 [N, 1].
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+
+
+class Description(Struct, frozen=True, forbid_unknown_fields=True):
+    """All about a dataset but its arrays: the content of `dataset.json`.
+
+    A prediction in original units is `target_mean + target_scale * prediction`. `sha256` covers
+    dtype, shape and bytes of the six arrays. `feature_names` is empty for images and sequences.
+    """
+
+    name: str
+    task: Task
+    input_shape: tuple[int, ...]
+    num_classes: int | None
+    feature_names: tuple[str, ...]
+    target_mean: float
+    target_scale: float
+    sha256: str
+    card: Card
+
+
+class Dataset(Description, frozen=True, eq=False, kw_only=True):
+    """An open dataset; `input_shape` is the shape of one row of x."""
+
+    folder: Path
+    train: Split
+    validation: Split
+    test: Split
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Open a folder written by `load`; the arrays are read-only memory maps.
+
+    Raises InputError when a file is missing, short, or does not fit its description.
+    """
+    try:
+        content = (folder / DESCRIPTION).read_bytes()
+        description = msgspec.json.decode(content, type=Description)
+        arrays = [
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS
+        ]
+        splits = [Split(x, y) for x, y in zip(arrays[::2], arrays[1::2], strict=True)]
+        _check_shapes(description, splits)
+    except (OSError, EOFError, ValueError) as error:  # msgspec.DecodeError is a ValueError
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f'dataset folder "{folder}" is missing or damaged ({reason}), expected {DESCRIPTION} '
+            f"and six .npy files; delete the folder and load the dataset again"
+        ) from error
+    train, validation, test = splits
+    fields = {name: getattr(description, name) for name in Description.__struct_fields__}
+    return Dataset(**fields, folder=folder, train=train, validation=validation, test=test)
+
+
+def _check_shapes(description: Description, splits: list[Split]) -> None:
+    for x, y in splits:
+        if x.shape[1:] != description.input_shape or len(x) != len(y):
+            raise ValueError(
+                f"x has shape {x.shape} and y {y.shape}, expected rows of {description.input_shape}"
+            )

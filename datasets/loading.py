@@ -1,0 +1,139 @@
+"""Materialises a dataset once, as a folder of arrays in the cache; `load` is what users call."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from ..models.errors import InputError
+from .catalogue import Choice, choose
+from .dataset import ARRAYS, DESCRIPTION, Dataset, Description, Split, open_dataset
+from .source import File, Prepared, Progress, Request
+
+FORMAT_VERSION = 1  # raise it when a source, or the preparation, gives other arrays than before
+
+
+def load(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Return the dataset of this name, materialised in the cache, as read-only memory maps.
+
+    name: one of `CARDS`, with parameters if it takes any: `synthetic-images?samples=512`,
+        `csv:PATH?target=COLUMN`.
+    data_dir: where your own IDX files are; $BAKEOFF_DATA by default.
+    cache: where to materialise and download; `datasets` in $BAKEOFF_CACHE or in the user's cache
+        folder by default.
+    progress: called with file name, bytes done, and bytes in total, during a download.
+
+    Raises InputError for an unknown name or parameter, a damaged source file, a download that
+    failed, or a cache that cannot be written.
+    """
+    choice = choose(name)
+    try:
+        cache = (cache or _default_cache()).absolute()
+        cache.mkdir(parents=True, exist_ok=True)
+        request = Request(choice.path, _checked_data_dir(data_dir), cache, progress)
+        files = choice.source.read(request)
+        folder = cache / f"{_slug(choice)}-{_identity(choice, files)}"
+        return _opened(folder) or _materialise(folder, choice, files)
+    except OSError as error:
+        raise InputError(
+            f'dataset "{name}": {error}, expected a readable source and a writable cache; '
+            f"correct the path, or set $BAKEOFF_CACHE to a folder that can be written"
+        ) from error
+
+
+def _default_cache() -> Path:
+    root = os.environ.get("BAKEOFF_CACHE")
+    return (Path(root) if root else user_cache_path("bakeoff")) / "datasets"
+
+
+def _checked_data_dir(data_dir: Path | None) -> Path | None:
+    if data_dir is None and (given := os.environ.get("BAKEOFF_DATA")):
+        data_dir = Path(given)
+    if data_dir is not None and not data_dir.is_dir():
+        raise InputError(
+            f'data folder "{data_dir}" is not a folder, expected one that holds your data files; '
+            f"correct --data-dir or $BAKEOFF_DATA"
+        )
+    return data_dir
+
+
+def _slug(choice: Choice) -> str:
+    name = f"csv-{Path(choice.path).stem}" if choice.path else choice.name.partition("?")[0]
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+
+
+def _identity(choice: Choice, files: Sequence[File]) -> str:
+    checksums = [hashlib.sha256(file.data).hexdigest() for file in files]
+    identity = msgspec.json.encode([FORMAT_VERSION, choice.name, checksums])
+    return hashlib.sha256(identity).hexdigest()[:12]
+
+
+def _opened(folder: Path) -> Dataset | None:
+    try:
+        return open_dataset(folder)
+    except InputError:  # not there yet, or damaged: both are mended by materialising it
+        return None
+
+
+def _materialise(folder: Path, choice: Choice, files: list[File]) -> Dataset:
+    """Write the folder, unless another process was first; it appears whole or not at all."""
+    with FileLock(folder.with_suffix(".lock")):
+        if dataset := _opened(folder):
+            return dataset
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        try:
+            prepared = choice.source.prepare(choice.parameters, files)
+            part.mkdir()
+            _write(part, choice.name, prepared)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.replace(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return open_dataset(folder)
+
+
+def _write(folder: Path, name: str, prepared: Prepared) -> None:
+    for array_name, array in zip(ARRAYS, _arrays(prepared.splits), strict=True):
+        np.save(folder / f"{array_name}.npy", array, allow_pickle=False)
+    description = Description(
+        name=name,
+        task=prepared.task,
+        input_shape=prepared.splits[0].x.shape[1:],
+        num_classes=prepared.num_classes,
+        feature_names=prepared.feature_names,
+        target_mean=prepared.target_mean,
+        target_scale=prepared.target_scale,
+        sha256=_content_hash(prepared.splits),
+        card=prepared.card,
+    )
+    content = msgspec.json.format(msgspec.json.encode(description))
+    (folder / DESCRIPTION).write_bytes(content)
+
+
+def _arrays(splits: Sequence[Split]) -> list[np.ndarray]:
+    return [np.ascontiguousarray(array) for split in splits for array in split]
+
+
+def _content_hash(splits: Sequence[Split]) -> str:
+    """Return the SHA-256 over dtype, shape and bytes of the six arrays, in the order of ARRAYS."""
+    digest = hashlib.sha256()
+    for array in _arrays(splits):
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

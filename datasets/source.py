@@ -1,0 +1,63 @@
+"""What a source is: the types that pass between `loading` and the modules of the datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from .dataset import Card, Split, Task
+
+Progress: TypeAlias = Callable[[str, int, int], None]  # file name, bytes done, bytes in total
+
+
+class File(Struct, frozen=True):
+    """A source file, read once, so that what is hashed is what is parsed."""
+
+    path: Path
+    data: bytes
+
+
+class Request(Struct, frozen=True):
+    """Where a source may look for its files; `path` is what follows `csv:` in the name."""
+
+    path: str
+    data_dir: Path | None
+    cache: Path
+    progress: Progress | None
+
+
+class Prepared(Struct, frozen=True, eq=False, kw_only=True):
+    """What a source makes: train, validation and test rows, and how they are to be described."""
+
+    card: Card
+    task: Task
+    splits: tuple[Split, Split, Split]
+    num_classes: int | None = None
+    feature_names: tuple[str, ...] = ()
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+
+
+class NoParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of a dataset that takes none."""
+
+
+def no_files(request: Request) -> list[File]:
+    """Read nothing: the data are generated, or come out of an installed package."""
+    return []
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """One dataset: its card, its files, and the function that prepares the arrays.
+
+    `parameters` is the type of the query, with its defaults; `usage` shows it in errors.
+    """
+
+    card: Card
+    usage: str
+    prepare: Callable[[Any, list[File]], Prepared]
+    read: Callable[[Request], list[File]] = no_files
+    parameters: type[Struct] = NoParameters

@@ -1,0 +1,163 @@
+"""The neutral model: input shape, layers, loss, optimizer; its shapes, weights and FLOPs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from .errors import InputError
+from .initializers import WeightSpec
+from .layers import Layer, Name
+from .losses import Loss
+from .optimizers import Optimizer
+from .shapes import PositiveInt, Shape
+from .toml import closest, decode
+
+_ZOO = files(__package__) / "zoo"
+
+
+class Node(Struct, frozen=True):
+    """A layer in its place: what an adapter lowers.
+
+    `key` is the layer's name, or its position in the spec when it has none (`layers[2]`).
+    `needs_input_gradient` is false when no weight lies before it. A residual's layers are in
+    `branches`, by field name.
+    """
+
+    key: str
+    layer: Layer
+    input_shape: Shape
+    output_shape: Shape
+    needs_input_gradient: bool
+    branches: dict[str, tuple[Node, ...]]
+
+    @property
+    def type(self) -> str:
+        """The layer's type as it is written in TOML."""
+        return str(self.layer.__struct_config__.tag)
+
+    @property
+    def weights(self) -> dict[str, WeightSpec]:
+        """The weights of this layer itself (not of its branches), as `<layer>.<role>`."""
+        specs = self.layer.weights(self.input_shape)
+        return {f"{self.key}.{role}": spec for role, spec in specs.items()}
+
+    def walk(self) -> Iterator[Node]:
+        """Yield the nodes inside this one, then itself: the order in which they are computed."""
+        for nodes in self.branches.values():
+            for node in nodes:
+                yield from node.walk()
+        yield self
+
+
+class Cost(Struct, frozen=True):
+    """Parameters of a layer and FLOPs per sample (a multiply-add counts two).
+
+    `training_flops` is the forward pass, the gradient of the weights and, where a weight lies
+    before the layer, the gradient of its input: each of the three costs one forward pass.
+    """
+
+    parameters: int
+    forward_flops: int
+    training_flops: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.parameters + other.parameters,
+            self.forward_flops + other.forward_flops,
+            self.training_flops + other.training_flops,
+        )
+
+
+class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
+    """What all backends must agree on. Decoding checks names and shapes: ValueError if wrong."""
+
+    name: Name
+    description: str = ""
+    input: Annotated[tuple[PositiveInt, ...], Meta(min_length=1)]
+    layers: Annotated[tuple[Layer, ...], Meta(min_length=1)]
+    loss: Loss
+    optimizer: Optimizer
+
+    def __post_init__(self) -> None:
+        keys = [node.key for node in self.walk()]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise ValueError(f'two layers are named "{min(twice)}"; names must be unique')
+        self.loss.check_output(self.output_shape)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The layers in order, each with its key and shapes."""
+        return _resolve(self.layers, self.input, "layers", needs_input_gradient=False)
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of one sample's logits."""
+        return self.nodes[-1].output_shape
+
+    @cached_property
+    def weights(self) -> dict[str, WeightSpec]:
+        """Every weight by canonical name, in the order of the layers."""
+        return {name: spec for node in self.walk() for name, spec in node.weights.items()}
+
+    def walk(self) -> Iterator[Node]:
+        """Yield every node in the order in which they are computed."""
+        for node in self.nodes:
+            yield from node.walk()
+
+    @property
+    def cost(self) -> Cost:
+        """The sum of all layers' costs."""
+        return sum((cost(node) for node in self.walk()), start=Cost(0, 0, 0))
+
+
+def cost(node: Node) -> Cost:
+    """Return the cost of one layer, without the layers inside it."""
+    forward = node.layer.flops(node.input_shape, node.output_shape)
+    parameters = sum(math.prod(spec.shape) for spec in node.weights.values())
+    return Cost(parameters, forward, forward * (3 if node.needs_input_gradient else 2))
+
+
+def read(name: str) -> Model:
+    """Read a model: a name of the zoo, or a path to a TOML file. InputError if wrong or unknown."""
+    if name in zoo():
+        return decode(_ZOO / f"{name}.toml", Model)
+    if name.endswith(".toml"):
+        return decode(Path(name), Model)
+    raise InputError(f'no model "{name}": {closest(name, zoo())}, or a path to a .toml file')
+
+
+def zoo() -> list[str]:
+    """Return the names of the models that come with bakeoff."""
+    return sorted(file.name.removesuffix(".toml") for file in _ZOO.iterdir())
+
+
+def _resolve(
+    layers: tuple[Layer, ...], shape: Shape, path: str, *, needs_input_gradient: bool
+) -> tuple[Node, ...]:
+    nodes = []
+    for position, layer in enumerate(layers):
+        place = f"{path}[{position}]"
+        key = layer.name or place
+        branches = {
+            field: _resolve(
+                inner, shape, f"{place}.{field}", needs_input_gradient=needs_input_gradient
+            )
+            for field, inner in layer.branches().items()
+        }
+        ends = [inner[-1].output_shape if inner else shape for inner in branches.values()]
+        try:
+            output_shape = layer.output_shape(*(ends or [shape]))
+        except ValueError as error:
+            raise ValueError(f'"{key}": {error}') from None
+        node = Node(key, layer, shape, output_shape, needs_input_gradient, branches)
+        nodes.append(node)
+        shape = output_shape
+        needs_input_gradient |= any(inner.weights for inner in node.walk())
+    return tuple(nodes)
