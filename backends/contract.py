@@ -118,7 +118,9 @@ def refuse_unsupported(adapter: Adapter, model: Model, execution: Execution) -> 
             f"device {execution.device}: this installed build has {', '.join(found)}; "
             "choose one of them with --device, or install a build with that device"
         )
-    parts = [(f'"{node.key}" ', node.layer, adapter.LAYERS) for node in model.walk()]
+    parts: list[tuple[str, Any, Mapping[type, Any]]] = [
+        (f'"{node.key}" ', node.layer, adapter.LAYERS) for node in model.walk()
+    ]
     parts.append(("loss ", model.loss, adapter.LOSSES))
     parts.append(("optimizer ", model.optimizer, adapter.OPTIMIZERS))
     for place, spec, table in parts:

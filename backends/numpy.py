@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..models.layers import (
     Dropout,
     Flatten,
     GlobalAvgPool2D,
+    Layer,
     LeakyReLU,
     MaxPool2D,
     ReLU,
@@ -47,11 +48,11 @@ class _Pass(NamedTuple):
     rng: np.random.Generator
     outputs: dict[str, Array]
 
-    def weight(self, node: Node, role: str) -> Array:
+    def weight(self, node: Node[Layer], role: str) -> Array:
         return self.weights[f"{node.key}.{role}"]
 
 
-def _sequence(nodes: Sequence[Node], x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def _sequence(nodes: Sequence[Node[Layer]], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     backprops = []
     for node in nodes:
         x, backprop = LAYERS[type(node.layer)](node, x, run)
@@ -74,7 +75,7 @@ def _sequence(nodes: Sequence[Node], x: Array, run: _Pass) -> tuple[Array, Backp
 # Layers
 
 
-def dense(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def dense(node: Node[Dense], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     weight = run.weight(node, "weight")
     y = x @ weight.T
     if node.layer.use_bias:
@@ -90,7 +91,7 @@ def dense(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
     return y, backprop
 
 
-def conv2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def conv2d(node: Node[Conv2D], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     layer, weight = node.layer, run.weight(node, "weight")
     kernel, stride, padding = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding)
     flat_weight = weight.reshape(len(weight), -1)
@@ -118,7 +119,7 @@ def conv2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
     return y, backprop
 
 
-def max_pool2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def max_pool2d(node: Node[MaxPool2D], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     layer = node.layer
     kernel, padding = pair(layer.kernel_size), pair(layer.padding)
     stride = pair(layer.stride or layer.kernel_size)
@@ -141,11 +142,14 @@ def max_pool2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
     return y, backprop
 
 
-def avg_pool2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def avg_pool2d(node: Node[AvgPool2D], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     kernel = pair(node.layer.kernel_size)
     stride = pair(node.layer.stride or node.layer.kernel_size)
     area = kernel[0] * kernel[1]
-    y = sum(window for _, window in _windows(x, kernel, stride)) / area
+    y = np.zeros((len(x), *node.output_shape), x.dtype)
+    for _, window in _windows(x, kernel, stride):
+        y += window
+    y /= area
 
     def backprop(dy: Array) -> tuple[Array | None, Weights]:
         dx = np.zeros_like(x)
@@ -156,7 +160,7 @@ def avg_pool2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
     return y, backprop
 
 
-def global_avg_pool2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def global_avg_pool2d(node: Node[GlobalAvgPool2D], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     def backprop(dy: Array) -> tuple[Array | None, Weights]:
         dx = dy[:, :, None, None] / (x.shape[2] * x.shape[3])
         return np.broadcast_to(dx, x.shape), {}
@@ -164,35 +168,35 @@ def global_avg_pool2d(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop
     return x.mean(axis=(2, 3)), backprop
 
 
-def flatten(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
-    return reshape(node, x, run)
+def flatten(node: Node[Flatten], x: Array, run: _Pass) -> tuple[Array, Backprop]:
+    return x.reshape(len(x), -1), lambda dy: (dy.reshape(x.shape), {})
 
 
-def reshape(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def reshape(node: Node[Reshape], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     return x.reshape(len(x), *node.output_shape), lambda dy: (dy.reshape(x.shape), {})
 
 
-def relu(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def relu(node: Node[ReLU], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     y = np.maximum(x, 0)
     return y, lambda dy: (dy * (y > 0), {})
 
 
-def leaky_relu(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def leaky_relu(node: Node[LeakyReLU], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     slope = np.where(x > 0, x.dtype.type(1), x.dtype.type(node.layer.negative_slope))
     return x * slope, lambda dy: (dy * slope, {})
 
 
-def sigmoid(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def sigmoid(node: Node[Sigmoid], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     y = _sigmoid(x)
     return y, lambda dy: (dy * y * (1 - y), {})
 
 
-def tanh(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def tanh(node: Node[Tanh], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     y = np.tanh(x)
     return y, lambda dy: (dy * (1 - y * y), {})
 
 
-def dropout(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def dropout(node: Node[Dropout], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     if not run.training:
         return x, lambda dy: (dy, {})
     rate = node.layer.rate
@@ -201,7 +205,7 @@ def dropout(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
     return x * scale, lambda dy: (dy * scale, {})
 
 
-def residual(node: Node, x: Array, run: _Pass) -> tuple[Array, Backprop]:
+def residual(node: Node[Residual], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     body, body_backprop = _sequence(node.branches["body"], x, run)
     shortcut, shortcut_backprop = _sequence(node.branches["shortcut"], x, run)
 
@@ -312,7 +316,7 @@ def adam(optimizer: Adam, w: Array, g: Array, slots: dict[str, Array], step: int
     w -= optimizer.learning_rate * mhat / (np.sqrt(vhat) + optimizer.epsilon)
 
 
-LAYERS = {
+LAYERS: dict[type, Callable[..., Any]] = {
     Dense: dense,
     Conv2D: conv2d,
     MaxPool2D: max_pool2d,
@@ -327,14 +331,14 @@ LAYERS = {
     Dropout: dropout,
     Residual: residual,
 }
-LOSSES = {
+LOSSES: dict[type, Callable[..., Any]] = {
     MSE: mse,
     MAE: mae,
     Huber: huber,
     SoftmaxCrossEntropy: softmax_cross_entropy,
     BinaryCrossEntropy: binary_cross_entropy,
 }
-OPTIMIZERS = {SGD: sgd, Adam: adam}
+OPTIMIZERS: dict[type, Callable[..., Any]] = {SGD: sgd, Adam: adam}
 
 MODES: tuple[Mode, ...] = ("eager",)
 UNSUPPORTED: dict[type | str, str] = {"compiled": "NumPy has no compiler; use --mode eager"}

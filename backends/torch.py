@@ -25,6 +25,7 @@ from ..models.layers import (
     Dropout,
     Flatten,
     GlobalAvgPool2D,
+    Layer,
     LeakyReLU,
     MaxPool2D,
     ReLU,
@@ -35,7 +36,7 @@ from ..models.layers import (
 )
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
 from ..models.optimizers import SGD, Adam
-from ..models.shapes import pair
+from ..models.shapes import Shape, pair
 from .contract import (
     Execution,
     Layout,
@@ -59,13 +60,13 @@ LAYOUT: Layout = {}  # PyTorch's own order of axes is the canonical one
 # Layers
 
 
-def dense(node: Node) -> Lowered:
+def dense(node: Node[Dense]) -> Lowered:
     layer = node.layer
     module = nn.Linear(node.input_shape[0], layer.units, bias=layer.use_bias)
     return module, dict(module.named_parameters())
 
 
-def conv2d(node: Node) -> Lowered:
+def conv2d(node: Node[Conv2D]) -> Lowered:
     layer = node.layer
     module = nn.Conv2d(
         node.input_shape[0],
@@ -78,59 +79,59 @@ def conv2d(node: Node) -> Lowered:
     return module, dict(module.named_parameters())
 
 
-def max_pool2d(node: Node) -> Lowered:
+def max_pool2d(node: Node[MaxPool2D]) -> Lowered:
     layer = node.layer
     stride = pair(layer.stride or layer.kernel_size)
     return nn.MaxPool2d(pair(layer.kernel_size), stride, pair(layer.padding)), {}
 
 
-def avg_pool2d(node: Node) -> Lowered:
+def avg_pool2d(node: Node[AvgPool2D]) -> Lowered:
     layer = node.layer
     return nn.AvgPool2d(pair(layer.kernel_size), pair(layer.stride or layer.kernel_size)), {}
 
 
-def global_avg_pool2d(node: Node) -> Lowered:
+def global_avg_pool2d(node: Node[GlobalAvgPool2D]) -> Lowered:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), {}
 
 
-def flatten(node: Node) -> Lowered:
+def flatten(node: Node[Flatten]) -> Lowered:
     return nn.Flatten(), {}
 
 
-def reshape(node: Node) -> Lowered:
-    return nn.Unflatten(1, node.output_shape) if len(node.input_shape) == 1 else _Reshape(node), {}
+def reshape(node: Node[Reshape]) -> Lowered:
+    return _Reshape(node.output_shape), {}
 
 
-def relu(node: Node) -> Lowered:
+def relu(node: Node[ReLU]) -> Lowered:
     return nn.ReLU(), {}
 
 
-def leaky_relu(node: Node) -> Lowered:
+def leaky_relu(node: Node[LeakyReLU]) -> Lowered:
     return nn.LeakyReLU(node.layer.negative_slope), {}
 
 
-def sigmoid(node: Node) -> Lowered:
+def sigmoid(node: Node[Sigmoid]) -> Lowered:
     return nn.Sigmoid(), {}
 
 
-def tanh(node: Node) -> Lowered:
+def tanh(node: Node[Tanh]) -> Lowered:
     return nn.Tanh(), {}
 
 
-def dropout(node: Node) -> Lowered:
+def dropout(node: Node[Dropout]) -> Lowered:
     return _Dropout(node.key, node.layer.rate), {}
 
 
-def residual(node: Node) -> Lowered:
+def residual(node: Node[Residual]) -> Lowered:
     body, variables = _lower(node.branches["body"])
     shortcut, others = _lower(node.branches["shortcut"])
     return _Residual(body, shortcut), variables | others
 
 
 class _Reshape(nn.Module):
-    def __init__(self, node: Node) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self._shape = node.output_shape
+        self._shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(-1, *self._shape)
@@ -223,7 +224,7 @@ def adam(optimizer: Adam, parameters: list[nn.Parameter]) -> _Optimizer:
     return native, {"m": "exp_avg", "v": "exp_avg_sq"}
 
 
-LAYERS = {
+LAYERS: dict[type, Callable[..., Any]] = {
     Dense: dense,
     Conv2D: conv2d,
     MaxPool2D: max_pool2d,
@@ -238,14 +239,14 @@ LAYERS = {
     Dropout: dropout,
     Residual: residual,
 }
-LOSSES = {
+LOSSES: dict[type, Callable[..., Any]] = {
     MSE: mse,
     MAE: mae,
     Huber: huber,
     SoftmaxCrossEntropy: softmax_cross_entropy,
     BinaryCrossEntropy: binary_cross_entropy,
 }
-OPTIMIZERS = {SGD: sgd, Adam: adam}
+OPTIMIZERS: dict[type, Callable[..., Any]] = {SGD: sgd, Adam: adam}
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
 UNSUPPORTED: dict[type | str, str] = {}
@@ -281,7 +282,7 @@ class _Batch(NamedTuple):
     masks: _TensorMasks | None
 
 
-def _lower(nodes: Sequence[Node]) -> tuple[_Sequence, dict[str, nn.Parameter]]:
+def _lower(nodes: Sequence[Node[Layer]]) -> tuple[_Sequence, dict[str, nn.Parameter]]:
     """Return the native network of `nodes`, and its parameters by canonical name."""
     modules: list[nn.Module] = []
     parameters: dict[str, nn.Parameter] = {}
@@ -300,11 +301,10 @@ class _Trainer:
     ) -> None:
         check_names(weights, model.weights, "weights")
         self._device = torch.device(execution.device)
+        self._dtype = getattr(torch, execution.dtype)
         self._axes = native_axes(LAYOUT, model)
         self._network, parameters = _lower(model.nodes)
-        self._network.to(
-            self._device, getattr(torch, execution.dtype), memory_format=torch.channels_last
-        )
+        self._network.to(self._device, self._dtype, memory_format=torch.channels_last)
         self._parameters = {name: parameters[name] for name in model.weights}
         self._loss = LOSSES[type(model.loss)](model.loss)
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
@@ -314,10 +314,13 @@ class _Trainer:
         self._load(weights, state)
         self._mean_loss = self._forward_loss
         if execution.mode == "compiled":
-            self._mean_loss = torch.compile(self._forward_loss, dynamic=False)
+            # Without fullgraph, what Dynamo cannot compile would silently run eagerly; without the
+            # reset, so would the ninth trainer of a process: all share this method's code.
+            torch.compiler.reset()
+            self._mean_loss = torch.compile(self._forward_loss, dynamic=False, fullgraph=True)
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
-        native = masks and {key: self._tensor(mask) for key, mask in masks.items()}
+        native = masks and {key: self._tensor(mask).to(self._dtype) for key, mask in masks.items()}
         return _Batch(self._image(x), self._tensor(y), native)
 
     def train(self, batches: Sequence[_Batch]) -> np.ndarray:

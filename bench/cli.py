@@ -214,3 +214,7 @@ def doctor() -> int:
     from . import doctor as checks
 
     return checks.examine(Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import DownloadColumn, Progress
+from rich.progress import DownloadColumn, Progress, TaskID
 
 from ..backends import NAMES
 from ..models import InputError
@@ -32,15 +32,14 @@ def start(request: Request, console: Console, *, install: bool, as_json: bool) -
         missing = tuple(b.name for b in backends if b.python is None and b.name in NAMES)
         install_all(missing, console, quiet=not missing)
         backends = _find(names, request)
-    for backend in backends:
-        if backend.python is None:
-            console.print(
-                f"{backend.name}: {backend.reason}; make one: {backend.fix}", style="yellow"
-            )
     if not any(backend.python for backend in backends):
         raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
     with _downloads(console) as download_progress:
         folder = plan.prepare(request, backends, download_progress)
+    for backend in backends:
+        if backend.python is None:
+            line = f"{backend.name}: {backend.reason}; make one: {backend.fix}"
+            console.print(line, style="yellow", highlight=False, soft_wrap=True)
     _run(folder, console, len_seeds=request.seeds)
     summary = _finish(folder, console, as_json=as_json)
     return _exit_code(summary, asked=request.backends or ())
@@ -126,12 +125,17 @@ def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
 @contextmanager
 def _downloads(console: Console) -> Iterator[DownloadProgress]:
     """Give a callback that shows the download of data files, if there is any."""
-    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bars:
-        tasks = {}
+    bars = Progress(*Progress.get_default_columns(), DownloadColumn(), console=console)
+    tasks: dict[str, TaskID] = {}
 
-        def show(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total or None)
-            bars.update(tasks[name], completed=done)
+    def show(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            bars.start()
+            tasks[name] = bars.add_task(name, total=total or None)
+        bars.update(tasks[name], completed=done)
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()

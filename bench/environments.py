@@ -1,17 +1,17 @@
 """Where a backend's interpreter comes from, and what the backend says of itself there.
 
 First hit wins: `--python NAME=PATH`, an environment made by `bakeoff install`, `.tox/NAME` of the
-checkout, the current interpreter if it can find the framework.
+checkout that is the current folder, the current interpreter if it can find the framework.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -149,12 +149,9 @@ def _modules(adapter: str) -> tuple[str, ...]:
 def _candidates(name: str) -> Iterator[tuple[Path, str]]:
     if name in NAMES and install.is_complete(name):
         yield install.interpreter(name), "bakeoff install"
-    package = files(__package__)
-    checkouts = [Path.cwd(), *([package.parent] if isinstance(package, Path) else [])]
-    for checkout in checkouts:
-        python = checkout / ".tox" / name / "bin" / "python"
-        if (checkout / "backends" / "contract.py").is_file() and python.is_file():
-            yield python, ".tox"
+    in_tox = Path.cwd() / ".tox" / name / "bin" / "python"
+    if Path("backends", "contract.py").is_file() and os.access(in_tox, os.X_OK):
+        yield in_tox, ".tox"
     yield Path(sys.executable), "current"
 
 

@@ -13,6 +13,7 @@ from ..backends import NAMES
 from ..datasets import CARDS
 from ..datasets.dataset import Card
 from ..models import InputError, Model, Node, cost
+from ..models.layers import Layer
 from ..models.shapes import show
 from ..models.toml import closest
 from . import environments, workload
@@ -83,7 +84,7 @@ def _print_model(model: Model, console: Console) -> None:
     console.print(f"loss {model.loss}\noptimizer {model.optimizer}", markup=False, highlight=False)
 
 
-def _layer_row(node: Node) -> list[str]:
+def _layer_row(node: Node[Layer]) -> list[str]:
     return [escape(node.key), node.type, show(node.output_shape), *_cost_cells(cost(node))]
 
 

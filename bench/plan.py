@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -213,7 +214,8 @@ def _write_jobs(
 
 def _write_inputs(folder: Path, w: Workload, dataset: Dataset, seed: int, dtype: DType) -> None:
     folder.mkdir(parents=True)
-    np.savez(folder / "weights.npz", **initial_weights(w.model, seed, dtype))
+    weights = initial_weights(w.model, seed, dtype)
+    np.savez(folder / "weights.npz", allow_pickle=False, **weights)
     samples = len(dataset.train.x)
     order = batch_order(samples, batch_size=w.batch_size, epochs=w.epochs, seed=seed)
     np.save(folder / "order.npy", order)
@@ -290,7 +292,7 @@ def _toml(spec: RunSpec) -> bytes:
     return tomli_w.dumps(_without_none(msgspec.to_builtins(spec))).encode()
 
 
-def _without_none(value: object) -> object:
+def _without_none(value: Any) -> Any:
     """Return plain data without its nulls, which TOML does not have."""
     if isinstance(value, dict):
         return {k: _without_none(v) for k, v in value.items() if v is not None}

@@ -16,7 +16,7 @@ class _Record(Struct, frozen=True, kw_only=True, tag_field="record"):
     pass
 
 
-class Started(_Record, tag="started"):
+class Started(_Record, frozen=True, tag="started"):
     """The worker is alive and its framework imported."""
 
     python: str
@@ -26,14 +26,14 @@ class Started(_Record, tag="started"):
     pid: int
 
 
-class Built(_Record, tag="built"):
+class Built(_Record, frozen=True, tag="built"):
     """The model is lowered and holds its initial weights."""
 
     build_seconds: float
     parameters: int
 
 
-class Block(_Record, tag="block"):
+class Block(_Record, frozen=True, tag="block"):
     """Steps trained in one call of `train`: staging and training are timed apart."""
 
     epoch: int
@@ -43,7 +43,7 @@ class Block(_Record, tag="block"):
     losses: list[float]
 
 
-class Epoch(_Record, tag="epoch"):
+class Epoch(_Record, frozen=True, tag="epoch"):
     """An epoch is over: the mean of its losses, and the metrics on the validation split."""
 
     epoch: int
@@ -51,33 +51,33 @@ class Epoch(_Record, tag="epoch"):
     metrics: dict[str, float]
 
 
-class Finished(_Record, tag="finished"):
+class Finished(_Record, frozen=True, tag="finished"):
     """The job is complete: the metrics on the test split."""
 
     metrics: dict[str, float]
     peak_rss_mb: float
 
 
-class Refused(_Record, tag="refused"):
+class Refused(_Record, frozen=True, tag="refused"):
     """The backend said in `build` that it cannot run this model so."""
 
     reason: str
 
 
-class Failed(_Record, tag="failed"):
+class Failed(_Record, frozen=True, tag="failed"):
     """An exception in the worker, or its death: `reason` in one line, `traceback` if any."""
 
     reason: str
     traceback: str = ""
 
 
-class TimedOut(_Record, tag="timed_out"):
+class TimedOut(_Record, frozen=True, tag="timed_out"):
     """The parent ended the worker after `seconds`."""
 
     seconds: float
 
 
-class Interrupted(_Record, tag="interrupted"):
+class Interrupted(_Record, frozen=True, tag="interrupted"):
     """The user stopped the run while this job was at work."""
 
 

@@ -180,7 +180,7 @@ def _score(job: Job, dataset: Dataset, logits: np.ndarray, y: np.ndarray) -> dic
 
 
 def _save(folder: Path, trainer: Trainer, logits: np.ndarray) -> None:
-    np.savez(folder / "weights.npz", **trainer.weights())
+    np.savez(folder / "weights.npz", allow_pickle=False, **trainer.weights())
     np.save(folder / "predictions.npy", logits)
 
 

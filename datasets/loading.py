@@ -43,7 +43,7 @@ def load(
     """
     choice = choose(name)
     try:
-        cache = (cache or _default_cache()).absolute()
+        cache = (cache or default_cache()).absolute()
         cache.mkdir(parents=True, exist_ok=True)
         request = Request(choice.path, _checked_data_dir(data_dir), cache, progress)
         files = choice.source.read(request)
@@ -56,7 +56,8 @@ def load(
         ) from error
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Return `datasets` in $BAKEOFF_CACHE, or else in the user's cache folder."""
     root = os.environ.get("BAKEOFF_CACHE")
     return (Path(root) if root else user_cache_path("bakeoff")) / "datasets"
 

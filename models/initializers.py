@@ -27,14 +27,14 @@ class _Initializer(Struct, frozen=True, tag_field="type", forbid_unknown_fields=
     pass
 
 
-class Zeros(_Initializer, tag="zeros"):
+class Zeros(_Initializer, frozen=True, tag="zeros"):
     """w = 0."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return np.zeros(weight.shape)
 
 
-class Constant(_Initializer, tag="constant"):
+class Constant(_Initializer, frozen=True, tag="constant"):
     """w = value."""
 
     value: Finite
@@ -43,7 +43,7 @@ class Constant(_Initializer, tag="constant"):
         return np.full(weight.shape, self.value)
 
 
-class Uniform(_Initializer, tag="uniform"):
+class Uniform(_Initializer, frozen=True, tag="uniform"):
     """w ~ U[low, high)."""
 
     low: Finite = -0.05
@@ -57,7 +57,7 @@ class Uniform(_Initializer, tag="uniform"):
         return rng.uniform(self.low, self.high, weight.shape)
 
 
-class Normal(_Initializer, tag="normal"):
+class Normal(_Initializer, frozen=True, tag="normal"):
     """w ~ N(mean, std²)."""
 
     mean: Finite = 0.0
@@ -67,7 +67,7 @@ class Normal(_Initializer, tag="normal"):
         return rng.normal(self.mean, self.std, weight.shape)
 
 
-class TruncatedNormal(_Initializer, tag="truncated_normal"):
+class TruncatedNormal(_Initializer, frozen=True, tag="truncated_normal"):
     """w ~ N(mean, std²), drawn again while |w - mean| > 2 std.
 
     `std` is that of the normal before the cut, as in Keras; the draws' own is 0.880 std.
@@ -83,21 +83,21 @@ class TruncatedNormal(_Initializer, tag="truncated_normal"):
         return self.mean + self.std * z
 
 
-class GlorotUniform(_Initializer, tag="glorot_uniform"):
+class GlorotUniform(_Initializer, frozen=True, tag="glorot_uniform"):
     """w ~ U(-a, a), a = √(6 / (fan_in + fan_out)). Also called Xavier (Glorot & Bengio 2010)."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _uniform(rng, weight.shape, 2 / (weight.fan_in + weight.fan_out))
 
 
-class GlorotNormal(_Initializer, tag="glorot_normal"):
+class GlorotNormal(_Initializer, frozen=True, tag="glorot_normal"):
     """w ~ N(0, 2 / (fan_in + fan_out)). Also called Xavier. Keras draws it truncated."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _normal(rng, weight.shape, 2 / (weight.fan_in + weight.fan_out))
 
 
-class HeUniform(_Initializer, tag="he_uniform"):
+class HeUniform(_Initializer, frozen=True, tag="he_uniform"):
     """w ~ U(-a, a), a = √(6 / fan_in). Also called Kaiming (He et al. 2015).
 
     PyTorch's own default, `kaiming_uniform_(a=√5)`, is a = √(1 / fan_in): that is not this one.
@@ -107,21 +107,21 @@ class HeUniform(_Initializer, tag="he_uniform"):
         return _uniform(rng, weight.shape, 2 / weight.fan_in)
 
 
-class HeNormal(_Initializer, tag="he_normal"):
+class HeNormal(_Initializer, frozen=True, tag="he_normal"):
     """w ~ N(0, 2 / fan_in). Also called Kaiming (He et al. 2015). Keras draws it truncated."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _normal(rng, weight.shape, 2 / weight.fan_in)
 
 
-class LecunUniform(_Initializer, tag="lecun_uniform"):
+class LecunUniform(_Initializer, frozen=True, tag="lecun_uniform"):
     """w ~ U(-a, a), a = √(3 / fan_in) (LeCun et al. 1998, Efficient BackProp)."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _uniform(rng, weight.shape, 1 / weight.fan_in)
 
 
-class LecunNormal(_Initializer, tag="lecun_normal"):
+class LecunNormal(_Initializer, frozen=True, tag="lecun_normal"):
     """w ~ N(0, 1 / fan_in) (LeCun et al. 1998, Efficient BackProp). Keras draws it truncated."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:

@@ -34,12 +34,12 @@ class _Layer(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown
         return {}
 
 
-class _Elementwise(_Layer):
+class _Elementwise(_Layer, frozen=True):
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
-class Dense(_Layer, tag="dense"):
+class Dense(_Layer, frozen=True, tag="dense"):
     """y = x Wᵀ + b, on the last axis. [I] -> [units], weight [units, I], bias [units].
 
     Keras, Paddle and JAX keep the weight as [I, units]; Gluon flattens its input by default.
@@ -64,7 +64,7 @@ class Dense(_Layer, tag="dense"):
         return 2 * input_shape[0] * self.units
 
 
-class Conv2D(_Layer, tag="conv2d"):
+class Conv2D(_Layer, frozen=True, tag="conv2d"):
     """Cross-correlation: y[o, i, j] = b[o] + Σ_{c,u,v} W[o, c, u, v] x̂[c, s i + u, s j + v].
 
     x̂ is x with `padding` zeros on both sides of H and W; s is `stride`.
@@ -95,7 +95,7 @@ class Conv2D(_Layer, tag="conv2d"):
         return 2 * math.prod(output_shape) * input_shape[0] * math.prod(pair(self.kernel_size))
 
 
-class MaxPool2D(_Layer, tag="max_pool2d"):
+class MaxPool2D(_Layer, frozen=True, tag="max_pool2d"):
     """y[c, i, j] = max over the window at (s i, s j); the border is padded with -∞.
 
     [C, H, W] -> [C, ⌊(H + 2p - kH) / s⌋ + 1, likewise W]; `stride` is `kernel_size` if not given.
@@ -116,7 +116,7 @@ class MaxPool2D(_Layer, tag="max_pool2d"):
         return (input_shape[0], *_slide(self, input_shape, kernel, stride, padding))
 
 
-class AvgPool2D(_Layer, tag="avg_pool2d"):
+class AvgPool2D(_Layer, frozen=True, tag="avg_pool2d"):
     """y[c, i, j] = mean over the window at (s i, s j).
 
     [C, H, W] -> [C, ⌊(H - kH) / s⌋ + 1, likewise W]; `stride` is `kernel_size` if not given.
@@ -130,21 +130,21 @@ class AvgPool2D(_Layer, tag="avg_pool2d"):
         return (input_shape[0], *_slide(self, input_shape, self.kernel_size, stride, 0))
 
 
-class GlobalAvgPool2D(_Layer, tag="global_avg_pool2d"):
+class GlobalAvgPool2D(_Layer, frozen=True, tag="global_avg_pool2d"):
     """y[c] = mean over H and W of x[c]. [C, H, W] -> [C]."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (_image(self, input_shape)[0],)
 
 
-class Flatten(_Layer, tag="flatten"):
+class Flatten(_Layer, frozen=True, tag="flatten"):
     """All axes in one, in the order C, H, W. [C, H, W] -> [C·H·W]."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
 
 
-class Reshape(_Layer, tag="reshape"):
+class Reshape(_Layer, frozen=True, tag="reshape"):
     """The same numbers in row-major order under another shape. [...] -> [*shape]."""
 
     shape: tuple[PositiveInt, ...]
@@ -158,11 +158,11 @@ class Reshape(_Layer, tag="reshape"):
         return self.shape
 
 
-class ReLU(_Elementwise, tag="relu"):
+class ReLU(_Elementwise, frozen=True, tag="relu"):
     """y = max(x, 0), dy/dx = 0 at 0. `maximum(x, 0)` gives 1/2 or 1 there in most frameworks."""
 
 
-class LeakyReLU(_Elementwise, tag="leaky_relu"):
+class LeakyReLU(_Elementwise, frozen=True, tag="leaky_relu"):
     """y = x if x > 0 else negative_slope·x; at 0 the derivative is negative_slope.
 
     Defaults elsewhere: PyTorch, Paddle, JAX 0.01, Keras layer 0.3, Gluon 0.25; Paddle's and JAX's
@@ -172,15 +172,15 @@ class LeakyReLU(_Elementwise, tag="leaky_relu"):
     negative_slope: NonNegativeFloat = 0.01
 
 
-class Sigmoid(_Elementwise, tag="sigmoid"):
+class Sigmoid(_Elementwise, frozen=True, tag="sigmoid"):
     """y = 1 / (1 + e⁻ˣ)."""
 
 
-class Tanh(_Elementwise, tag="tanh"):
+class Tanh(_Elementwise, frozen=True, tag="tanh"):
     """y = tanh x."""
 
 
-class Dropout(_Elementwise, tag="dropout"):
+class Dropout(_Elementwise, frozen=True, tag="dropout"):
     """Training: y = x·mask / (1 - rate), mask ~ Bernoulli(1 - rate). Evaluation: y = x.
 
     Srivastava et al. 2014, in the inverted form. No two frameworks share a generator: parity jobs
@@ -191,7 +191,7 @@ class Dropout(_Elementwise, tag="dropout"):
     rate: Fraction = 0.5
 
 
-class Residual(_Layer, tag="residual"):
+class Residual(_Layer, frozen=True, tag="residual"):
     """y = body(x) + shortcut(x); an empty shortcut is the identity (He et al. 2016)."""
 
     body: Annotated[tuple[Layer, ...], Meta(min_length=1)]

@@ -24,15 +24,15 @@ class _Loss(Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
             raise ValueError(f"{tag} needs an output [K], got {show(shape)}; flatten or pool first")
 
 
-class MSE(_Loss, tag="mse"):
+class MSE(_Loss, frozen=True, tag="mse"):
     """L = mean over all elements of (z - y)². z, y: [N, K]. Gluon's L2Loss is half of it."""
 
 
-class MAE(_Loss, tag="mae"):
+class MAE(_Loss, frozen=True, tag="mae"):
     """L = mean over all elements of |z - y|, dL/dz = 0 where z = y. z, y: [N, K]."""
 
 
-class Huber(_Loss, tag="huber"):
+class Huber(_Loss, frozen=True, tag="huber"):
     """L = mean of d²/2 if |d| <= delta else delta·(|d| - delta/2), d = z - y. z, y: [N, K].
 
     Huber 1964. PyTorch's smooth_l1 is this divided by delta; Paddle's smooth_l1 is this.
@@ -41,7 +41,7 @@ class Huber(_Loss, tag="huber"):
     delta: PositiveFloat = 1.0
 
 
-class SoftmaxCrossEntropy(_Loss, tag="softmax_cross_entropy"):
+class SoftmaxCrossEntropy(_Loss, frozen=True, tag="softmax_cross_entropy"):
     """L = mean over n of log Σ_k exp z[n, k] - z[n, y[n]]. z: [N, C], y: [N] integer labels."""
 
     task: ClassVar[Task] = "classification"
@@ -55,7 +55,7 @@ class SoftmaxCrossEntropy(_Loss, tag="softmax_cross_entropy"):
             )
 
 
-class BinaryCrossEntropy(_Loss, tag="binary_cross_entropy"):
+class BinaryCrossEntropy(_Loss, frozen=True, tag="binary_cross_entropy"):
     """L = mean over all elements of log(1 + eᶻ) - z y. z, y: [N, 1], y in {0, 1}."""
 
     task: ClassVar[Task] = "classification"

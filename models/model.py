@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -19,10 +19,12 @@ from .optimizers import Optimizer
 from .shapes import PositiveInt, Shape
 from .toml import closest, decode
 
+AnyLayer = TypeVar("AnyLayer", bound=Layer, covariant=True)
+
 _ZOO = files(__package__) / "zoo"
 
 
-class Node(Struct, frozen=True):
+class Node(Struct, Generic[AnyLayer], frozen=True):
     """A layer in its place: what an adapter lowers.
 
     `key` is the layer's name, or its position in the spec when it has none (`layers[2]`).
@@ -31,11 +33,11 @@ class Node(Struct, frozen=True):
     """
 
     key: str
-    layer: Layer
+    layer: AnyLayer
     input_shape: Shape
     output_shape: Shape
     needs_input_gradient: bool
-    branches: dict[str, tuple[Node, ...]]
+    branches: dict[str, tuple[Node[Layer], ...]]
 
     @property
     def type(self) -> str:
@@ -48,7 +50,7 @@ class Node(Struct, frozen=True):
         specs = self.layer.weights(self.input_shape)
         return {f"{self.key}.{role}": spec for role, spec in specs.items()}
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self) -> Iterator[Node[Layer]]:
         """Yield the nodes inside this one, then itself: the order in which they are computed."""
         for nodes in self.branches.values():
             for node in nodes:
@@ -92,7 +94,7 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
         self.loss.check_output(self.output_shape)
 
     @cached_property
-    def nodes(self) -> tuple[Node, ...]:
+    def nodes(self) -> tuple[Node[Layer], ...]:
         """The layers in order, each with its key and shapes."""
         return _resolve(self.layers, self.input, "layers", needs_input_gradient=False)
 
@@ -106,7 +108,7 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
         """Every weight by canonical name, in the order of the layers."""
         return {name: spec for node in self.walk() for name, spec in node.weights.items()}
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self) -> Iterator[Node[Layer]]:
         """Yield every node in the order in which they are computed."""
         for node in self.nodes:
             yield from node.walk()
@@ -117,7 +119,7 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
         return sum((cost(node) for node in self.walk()), start=Cost(0, 0, 0))
 
 
-def cost(node: Node) -> Cost:
+def cost(node: Node[Layer]) -> Cost:
     """Return the cost of one layer, without the layers inside it."""
     forward = node.layer.flops(node.input_shape, node.output_shape)
     parameters = sum(math.prod(spec.shape) for spec in node.weights.values())
@@ -140,7 +142,7 @@ def zoo() -> list[str]:
 
 def _resolve(
     layers: tuple[Layer, ...], shape: Shape, path: str, *, needs_input_gradient: bool
-) -> tuple[Node, ...]:
+) -> tuple[Node[Layer], ...]:
     nodes = []
     for position, layer in enumerate(layers):
         place = f"{path}[{position}]"

@@ -14,7 +14,7 @@ class _Optimizer(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unk
     learning_rate: PositiveFloat
 
 
-class SGD(_Optimizer, tag="sgd"):
+class SGD(_Optimizer, frozen=True, tag="sgd"):
     """g ← g + weight_decay·w; v ← momentum·v + g; w ← w - learning_rate·u.
 
     u is g without momentum, v with it, and g + momentum·v with nesterov. The decay is coupled (L2)
@@ -34,7 +34,7 @@ class SGD(_Optimizer, tag="sgd"):
         return ("velocity",) if self.momentum else ()
 
 
-class Adam(_Optimizer, tag="adam"):
+class Adam(_Optimizer, frozen=True, tag="adam"):
     """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - learning_rate·m̂ / (√v̂ + epsilon).
 
     m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ) (Kingma & Ba 2015, algorithm 1). Slots: `m`, `v`.

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
+
 from bakeoff.datasets import Dataset, catalogue, checksums, load
 from bakeoff.datasets.archive import FILES, Archive, read_archive
 from bakeoff.datasets.download import download
 from bakeoff.datasets.fashion_mnist import ARCHIVE as FASHION
 from bakeoff.datasets.mnist import ARCHIVE as MNIST
 from bakeoff.models.errors import InputError
-from msgspec.structs import replace
 
 NOWHERE = "http://127.0.0.1:1/"
 

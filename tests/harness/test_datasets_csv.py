@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bakeoff.datasets import Dataset, columns, load
 from bakeoff.models.errors import InputError
 

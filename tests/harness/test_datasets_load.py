@@ -10,10 +10,11 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import bakeoff.datasets
 import msgspec
 import numpy as np
 import pytest
+
+import bakeoff.datasets
 from bakeoff.datasets import CARDS, Dataset, load, open_dataset
 from bakeoff.datasets.catalogue import SOURCES
 from bakeoff.models.errors import InputError

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bakeoff.datasets import CARDS, Dataset, load, preparation
 from bakeoff.datasets.package_data import read_package_file
 from bakeoff.models.errors import InputError

@@ -1,0 +1,33 @@
+"""Conformance: does a backend compute what the spec says? `pytest tests/conformance --backend X`.
+
+X is a name of ours, the path of an adapter, or a module. Every test compares it with the NumPy
+reference in float64; the reference itself is proved in `test_reference.py`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bakeoff import backends
+from bakeoff.backends.contract import Adapter
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", default="numpy", help="the adapter under test")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `mode` runs in every mode that the adapter has."""
+    if "mode" in metafunc.fixturenames:
+        adapter = backends.load(metafunc.config.getoption("--backend"))
+        metafunc.parametrize("mode", adapter.MODES)
+
+
+@pytest.fixture(scope="session")
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    return backends.load(request.config.getoption("--backend"))
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

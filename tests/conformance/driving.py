@@ -1,0 +1,96 @@
+"""Drive an adapter through the contract on a case: what the tests compare."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bakeoff.backends import numpy as reference
+from bakeoff.backends.contract import Adapter, Execution, Trainer, Weights
+from bakeoff.models.init import initial_weights
+from conformance.cases import Case
+from conformance.parity import float32_bound, float64_bound
+
+SEED = 7
+
+
+class Outcome(NamedTuple):
+    """What one backend says of a case: every tensor by name, and the dtypes that it answered in."""
+
+    activations: Weights
+    gradients: Weights
+    dtypes: set[str]
+
+
+class Training(NamedTuple):
+    """Losses, weights and optimizer state after some steps."""
+
+    losses: np.ndarray
+    weights: Weights
+    state: Weights
+
+    def tensors(self) -> Weights:
+        weights = {f"weights/{name}": value for name, value in self.weights.items()}
+        state = {f"state/{name}": value for name, value in self.state.items()}
+        return {"losses": self.losses, **weights, **state}
+
+
+def start(
+    adapter: Adapter,
+    case: Case,
+    dtype: str,
+    mode: str = "eager",
+    *,
+    weights: Weights | None = None,
+    state: Weights | None = None,
+) -> Trainer:
+    """Build a case's model with its initial weights, or with those given."""
+    execution = Execution(device="cpu", dtype=dtype, mode=mode, threads=1)
+    weights = weights or initial_weights(case.model, SEED, dtype)
+    return adapter.build(case.model, weights, execution, seed=SEED, state=state)
+
+
+def staged(trainer: Trainer, case: Case, dtype: str, count: int) -> list[object]:
+    """Stage the first batches of a case, with their dropout masks."""
+    return [
+        trainer.stage(x.astype(dtype), cast_targets(y, dtype), case.masks(step))
+        for step, (x, y) in enumerate(case.batches(count))
+    ]
+
+
+def cast_targets(y: np.ndarray, dtype: str) -> np.ndarray:
+    """Give targets in the dtype of the contract: labels stay int64."""
+    return y if y.dtype.kind == "i" else y.astype(dtype)
+
+
+def derivatives(adapter: Adapter, case: Case, dtype: str, mode: str = "eager") -> Outcome:
+    """Return a case's activations, and the gradients and loss of its first batch."""
+    trainer = start(adapter, case, dtype, mode)
+    (batch,) = staged(trainer, case, dtype, 1)
+    activations = trainer.activations(batch)
+    loss, gradients = trainer.gradients(batch)
+    dtypes = {str(value.dtype) for value in [*activations.values(), *gradients.values()]}
+    return Outcome(activations, {"loss": np.array(loss), **gradients}, dtypes)
+
+
+def train(adapter: Adapter, case: Case, dtype: str, steps: int, mode: str = "eager") -> Training:
+    """Take some steps, one call of `train` for them all."""
+    trainer = start(adapter, case, dtype, mode)
+    losses = trainer.train(staged(trainer, case, dtype, steps))
+    return Training(losses, trainer.weights(), trainer.state())
+
+
+def derivative_bound(case: Case, dtype: str, expected: Outcome) -> float:
+    """Return the bound for `derivatives` of a case."""
+    if dtype == "float64":
+        return float64_bound(case.model, len(case.batches(1)[0][0]))
+    own = derivatives(reference, case, "float32")
+    return float32_bound(own.activations | own.gradients, expected.activations | expected.gradients)
+
+
+def training_bound(case: Case, dtype: str, steps: int, expected: Training) -> float:
+    """Return the bound for `train` of a case."""
+    if dtype == "float64":
+        return float64_bound(case.model, len(case.batches(1)[0][0]), steps)
+    return float32_bound(train(reference, case, "float32", steps).tensors(), expected.tensors())

@@ -1,0 +1,54 @@
+"""A backend that behaves as its file is called: the NumPy one, until the second epoch."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bakeoff.backends import numpy as real
+from bakeoff.backends.contract import Unsupported
+from bakeoff.backends.numpy import *  # noqa: F403
+
+BEHAVIOUR = Path(__file__).stem
+MODES, UNSUPPORTED, DEVIATIONS = real.MODES, real.UNSUPPORTED, real.DEVIATIONS
+
+if BEHAVIOUR == "unimportable":
+    import a_framework_that_is_not_there  # noqa: F401
+
+
+def build(model, weights, execution, *, seed, state):
+    if BEHAVIOUR == "refuses":
+        raise Unsupported('"output" (dense): for the sake of <this> test')
+    if BEHAVIOUR == "chatters":
+        sys.stdout.write("noise on stdout\n")
+        sys.stderr.write("noise on stderr\n")
+    trainer = real.build(model, weights, execution, seed=seed, state=state)
+    calls = []
+
+    def train(batches, train=trainer.train):
+        calls.append(batches)
+        if len(calls) == 2:
+            misbehave()
+        return train(batches) * (float("nan") if BEHAVIOUR == "diverges" else 1)
+
+    trainer.train = train
+    return trainer
+
+
+def misbehave():
+    match BEHAVIOUR:
+        case "raises":
+            raise RuntimeError("out of\nluck")
+        case "exits":
+            os._exit(3)
+        case "is_killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hangs":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            Path("child.pid").write_text(str(child.pid))
+            time.sleep(600)
+        case "recovers":  # fails until a file in the parent's folder says otherwise
+            if not (Path(__file__).parent / "mended").exists():
+                raise RuntimeError("not yet")

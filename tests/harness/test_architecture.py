@@ -1,0 +1,86 @@
+"""Who may import whom: read from the source with `ast`."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bakeoff.backends import NAMES
+
+_ROOT = Path(__file__).parents[2]
+_PACKAGES = ("models", "datasets", "backends", "bench")
+_MAY_IMPORT = {
+    "models": {"models"},
+    "datasets": {"datasets", "models"},
+    "backends": {"backends", "models"},
+    "bench": set(_PACKAGES),
+}
+_FRAMEWORKS = {"torch", "tensorflow", "keras", "paddle", "mxnet", "jax"}
+_FILES = [
+    path.relative_to(_ROOT) for package in _PACKAGES for path in (_ROOT / package).rglob("*.py")
+]
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Yield every module that a file imports, relative ones resolved: `bakeoff.models.layers`."""
+    parents = ["bakeoff", *path.parent.parts]
+    for node in ast.walk(ast.parse((_ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[: len(parents) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
+def test_imports_go_one_way(path: Path) -> None:
+    allowed = _MAY_IMPORT[path.parts[0]]
+    for name in _imports(path):
+        if name.startswith("bakeoff."):
+            assert name.split(".")[1] in allowed, name
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
+def test_a_framework_is_imported_in_its_own_adapter_alone(path: Path) -> None:
+    own = {path.stem} if path.parts[0] == "backends" else set()
+    for name in _imports(path):
+        assert name.partition(".")[0] not in _FRAMEWORKS - own, name
+
+
+def test_the_check_above_sees_imports() -> None:
+    assert "torch" in {name.partition(".")[0] for name in _imports(Path("backends/torch.py"))}
+    assert "bakeoff.models.Model" in set(_imports(Path("backends/torch.py")))
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse((_ROOT / path).read_text(encoding="utf-8")))
+
+
+def test_one_file_per_backend() -> None:
+    for name in NAMES:
+        assert (_ROOT / "backends" / f"{name}.py").is_file()
+        pins = (_ROOT / "backends" / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        assert all("==" in line for line in pins.splitlines())
+
+
+@pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["show", "lenet5"]])
+def test_the_command_line_imports_nothing_heavy(command: list[str]) -> None:
+    heavy = _FRAMEWORKS | {"pandas", "matplotlib", "altair", "sklearn", "scipy", "mlxtend"}
+    script = (
+        "import sys; from bakeoff.bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"sys.exit(' '.join({heavy} & sys.modules.keys()) or None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout or "conv1" in done.stdout

@@ -1,0 +1,230 @@
+"""What a user may get wrong: one line on stderr, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff import datasets, models
+from bakeoff.bench import workload as workloads
+
+Command = Callable[..., Any]
+
+_MODEL = """
+name = "m"
+input = [1]
+layers = [{ type = "dense", name = "output", units = 1 }]
+loss = { type = "mse" }
+optimizer = { type = "sgd", learning_rate = 0.5 }
+"""
+
+_WRONG_ARGUMENTS = {
+    "unknown command": (["rum"], "rum"),
+    "unknown option": (["run", "--sead", "1"], "--sead"),
+    "not a number": (["run", "--seeds", "many"], "valid integer"),
+    "too few": (["run", "--seeds", "0"], "--seeds"),
+    "unknown workload": (["run", "mnist-mpl"], "did you mean mnist-mlp?"),
+    "workload file not there": (["run", "mine.toml"], "mine.toml"),
+    "unknown backend": (["run", "--backend", "troch"], "did you mean torch?"),
+    "adapter not there": (["run", "--backend", "my/adapter.py"], "no adapter at my/adapter.py"),
+    "empty name": (["run", "--backend", "numpy,"], "separated by commas"),
+    "backend twice": (["run", "--backend", "numpy,numpy"], "named twice"),
+    "workload twice": (["run", "boston-mlp", "boston-mlp"], "named twice"),
+    "unknown mode": (["run", "--mode", "lazy"], "expected one of eager, compiled"),
+    "unknown dtype": (["run", "--dtype", "float16"], "expected one of float32, float64"),
+    "unknown device": (["run", "--device", "tpu"], "expected cpu, cuda or cuda:N"),
+    "too many threads": (["run", "--threads", "4096"], "cores"),
+    "unknown dataset": (["run", "mnist-mlp", "--dataset", "mnist5k"], "mnist-5k"),
+    "dataset of another shape": (["run", "mnist-mlp", "--dataset", "digits"], "[1, 28, 28]"),
+    "dataset of another task": (
+        ["run", "boston-linear", "--dataset", "synthetic-table?features=13&task=classification"],
+        "mse is for regression",
+    ),
+    "data folder not there": (["run", "mnist-mlp", "--data-dir", "nowhere"], "nowhere"),
+    "--python without =": (["run", "--python", "torch"], "expected NAME=PATH"),
+    "--python of no backend": (
+        ["run", "--backend", "numpy", "--python", "x=/p"],
+        "no such backend",
+    ),
+    "--python not there": (["run", "--python", "torch=/no/python"], "not a Python interpreter"),
+    "--python is no python": (["run", "--python", "torch=/bin/true"], "not a Python interpreter"),
+    "resume of nothing": (["run", "--resume", "nowhere"], "no run.toml"),
+    "resume with a workload": (
+        ["run", "mnist-mlp", "--resume", "nowhere"],
+        "cannot take mnist-mlp",
+    ),
+    "resume with an option": (
+        ["run", "--resume", "nowhere", "--seeds", "1"],
+        "cannot take --seeds",
+    ),
+    "report of nothing": (["report", "nowhere"], "no run.toml"),
+    "show nothing": (["show", "lenet6"], "did you mean lenet5?"),
+    "install nothing": (["install", "troch"], "troch"),
+}
+
+
+@pytest.mark.parametrize("wrong", _WRONG_ARGUMENTS)
+def test_wrong_arguments(bakeoff: Command, home: Path, wrong: str) -> None:
+    arguments, message = _WRONG_ARGUMENTS[wrong]
+    _assert_refused(bakeoff(*arguments), message)
+    assert list(home.iterdir()) == []
+
+
+_WRONG_WORKLOADS = {
+    "unknown key": ("epochs = 3", "epochs = 3\nepoch = 3", "unknown field `epoch`"),
+    "missing key": ("epochs = 3", "", "missing required field `epochs`"),
+    "wrong type": ("epochs = 3", "epochs = 3.5", "Expected `int`"),
+    "unknown metric": ('metric = "mse"', 'metric = "msa"', "did you mean mse?"),
+    "metric of another task": ('metric = "mse"', 'metric = "accuracy"', "accuracy is not for"),
+    "wrong layer in the model": ("units = 1", "units = -1", "`$.model.layers[0].units`"),
+    "too many outputs": ("units = 1", "units = 2", "2 outputs, expected 1"),
+    "name that is a path": ('name = "tiny"', 'name = "../tiny"', "matching regex"),
+}
+
+
+@pytest.mark.parametrize("wrong", _WRONG_WORKLOADS)
+def test_wrong_workload_files(bakeoff: Command, workload: Path, wrong: str) -> None:
+    before, after, message = _WRONG_WORKLOADS[wrong]
+    text = workload.read_text(encoding="utf-8")
+    assert before in text
+    workload.write_text(text.replace(before, after), encoding="utf-8")
+    _assert_refused(bakeoff("run", workload, "--backend", "numpy"), message)
+    assert list(workload.parent.iterdir()) == [workload]
+
+
+def test_a_workload_that_names_an_unknown_model(bakeoff: Command, workload: Path) -> None:
+    terms = workload.read_text(encoding="utf-8").partition("[model]")[0]
+    workload.write_text(f'{terms}\nmodel = "lenet6"', encoding="utf-8")
+    _assert_refused(bakeoff("run", workload, "--backend", "numpy"), "did you mean lenet5?")
+
+
+def test_a_model_is_not_a_workload_and_the_error_says_what_to_write(
+    bakeoff: Command, home: Path
+) -> None:
+    (home / "m.toml").write_text(_MODEL, encoding="utf-8")
+    _assert_refused(bakeoff("run", "m.toml"), 'model = "m.toml"')
+
+
+def test_a_workload_may_name_a_model_file_beside_it(bakeoff: Command, home: Path) -> None:
+    folder = home / "deep"
+    folder.mkdir()
+    (folder / "m.toml").write_text(_MODEL, encoding="utf-8")
+    (folder / "w.toml").write_text(
+        'name = "w"\nmodel = "m.toml"\ndataset = "line"\n'
+        'batch_size = 3\nepochs = 2\nmetric = "mse"\n',
+        encoding="utf-8",
+    )
+    outcome = bakeoff("run", "deep/w.toml", "--backend", "numpy", "--seeds", 1)
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_second_run_into_the_same_folder_is_refused(bakeoff: Command, workload: Path) -> None:
+    arguments = ("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
+    assert bakeoff(*arguments).code == 0
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    _assert_refused(bakeoff(*arguments), "exists already")
+    after = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("output", ["/proc/bakeoff/out", "tiny.toml", "tiny.toml/out"])
+def test_an_output_folder_that_cannot_be_written(
+    bakeoff: Command, workload: Path, output: str
+) -> None:
+    text = workload.read_text(encoding="utf-8")
+    _assert_refused(bakeoff("run", workload, "--backend", "numpy", "--output", output), "--output")
+    assert workload.read_text(encoding="utf-8") == text
+    assert list(workload.parent.iterdir()) == [workload]
+
+
+def test_a_read_only_output_folder(workload: Path) -> None:
+    # Root may write everywhere: it gives up that power first.
+    powerless = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    folder = workload.parent / "closed"
+    folder.mkdir(mode=0o555)
+    command = [sys.executable, "-m", "bakeoff.bench.cli", "run", str(workload)]
+    done = subprocess.run(
+        [*powerless, *command, "--backend", "numpy", "--output", "closed/out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Permission denied" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_an_interpreter_without_the_framework(bakeoff: Command, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    outcome = bakeoff("run", "boston-linear", "--python", f"torch={bare}/bin/python")
+    _assert_refused(outcome, "this interpreter has no numpy")
+    assert "bakeoff install torch" in outcome.err
+
+
+def test_a_damaged_run_is_refused(bakeoff: Command, workload: Path) -> None:
+    bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
+    spec = Path("out/run.toml")
+    text = spec.read_text(encoding="utf-8")
+    spec.write_text(text.replace("schema_version = 1", "schema_version = 99"), encoding="utf-8")
+    _assert_refused(bakeoff("report", "out"), "schema version 99")
+    spec.write_text(text[: len(text) // 2], encoding="utf-8")
+    _assert_refused(bakeoff("run", "--resume", "out"), "run.toml")
+
+
+def test_list_names_everything(bakeoff: Command) -> None:
+    out = bakeoff("list").out
+    for name in [*workloads.names(), *models.zoo(), *datasets.CARDS, "numpy", "torch"]:
+        assert name in out
+
+
+@pytest.mark.parametrize("name", [*workloads.names(), *models.zoo(), *datasets.CARDS])
+def test_show_knows_everything_that_list_names(bakeoff: Command, name: str) -> None:
+    outcome = bakeoff("show", name)
+    assert outcome.code == 0
+    assert outcome.out.strip()
+
+
+def test_show_counts_parameters_and_flops(bakeoff: Command, workload: Path) -> None:
+    out = bakeoff("show", "mnist-lenet5").out
+    assert "61,706" in out
+    assert "2,263,920" in out
+    assert "tiny-model" in bakeoff("show", workload).out
+
+
+def test_report_again_gives_the_same_summary(bakeoff: Command, workload: Path) -> None:
+    bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
+    names = ("summary.json", "report.md", "report.html", "report.png")
+    before = {name: Path("out", name).read_bytes() for name in names}
+    for name in names:
+        Path("out", name).unlink()
+    assert bakeoff("report", "out").code == 0
+    assert {name: Path("out", name).read_bytes() for name in names} == before
+
+
+@pytest.mark.parametrize("command", ["run", "install", "list", "show", "report", "doctor"])
+def test_every_command_has_help_with_an_example(bakeoff: Command, command: str) -> None:
+    out = bakeoff(command, "--help").out
+    assert f"bakeoff {command}" in out.partition("Example")[2].replace("\n", " ")
+
+
+def test_doctor_looks_at_every_backend(bakeoff: Command) -> None:
+    outcome = bakeoff("doctor")
+    assert outcome.code in (0, 1)
+    for what in ("Python", "cache folder", "numpy", "torch"):
+        assert what in outcome.out
+
+
+def _assert_refused(outcome: Any, message: str) -> None:
+    assert outcome.code == 2, outcome.out + outcome.err
+    assert message in outcome.err
+    assert outcome.err.startswith("bakeoff: ")
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert outcome.out == ""

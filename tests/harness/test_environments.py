@@ -1,0 +1,121 @@
+"""Where an interpreter comes from: the order, and environments that are made or broken."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bakeoff.bench import environments, install
+from bakeoff.bench.environments import Backend
+from bakeoff.models import InputError
+
+
+def _link_python(folder: Path) -> Path:
+    """Put an interpreter that has NumPy and msgspec at folder/bin/python."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    return python
+
+
+def _install_numpy() -> Path:
+    python = _link_python(install.environment("numpy"))
+    stamp = install.environment("numpy") / "bakeoff-requirements.txt"
+    stamp.write_text(install.requirements("numpy"), encoding="utf-8")
+    return python
+
+
+def test_the_first_hit_wins(home: Path) -> None:
+    assert environments.find("numpy", {}).source == "current"
+    (home / "backends").mkdir()
+    (home / "backends" / "contract.py").touch()
+    in_tox = _link_python(home / ".tox" / "numpy")
+    assert environments.find("numpy", {}).python == str(in_tox)
+    installed = _install_numpy()
+    assert environments.find("numpy", {}).python == str(installed)
+    given = _link_python(home / "given")
+    found = environments.find("numpy", {"numpy": given})
+    assert (found.python, found.source) == (str(given), "--python")
+
+
+def test_a_tox_folder_of_another_project_is_not_ours(home: Path) -> None:
+    _link_python(home / ".tox" / "numpy")
+    assert environments.find("numpy", {}).source == "current"
+
+
+def test_an_environment_of_other_pins_is_not_complete(home: Path) -> None:
+    _install_numpy()
+    assert install.is_complete("numpy")
+    (install.environment("numpy") / "bakeoff-requirements.txt").write_text("numpy==1.0\n")
+    assert not install.is_complete("numpy")
+    assert environments.find("numpy", {}).source == "current"
+
+
+def test_a_backend_without_an_interpreter_says_how_to_get_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(environments.FRAMEWORKS, "torch", "a_framework_that_is_not_there")
+    found = environments.find("torch", {})
+    assert found.python is None
+    assert "a_framework_that_is_not_there" in str(found.reason)
+    assert found.fix == "bakeoff install torch"
+
+
+def test_install_leaves_a_complete_environment_alone_and_makes_a_broken_one_anew(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def pretend(command: list[str], log: Path, progress: object) -> None:
+        commands.append(command)
+        if "venv" in command:
+            _link_python(Path(command[-1]))
+
+    monkeypatch.setattr(install, "_run", pretend)
+    broken = install.environment("numpy") / "half-made"
+    broken.mkdir(parents=True)
+    python = install.install("numpy", lambda line: None)
+    assert python == install.interpreter("numpy")
+    assert not broken.exists()
+    assert install.is_complete("numpy")
+    assert [c[2] for c in commands] == ["venv", "pip"]
+    install.install("numpy", lambda line: None)
+    assert len(commands) == 2
+
+
+def test_an_install_that_fails_says_why_and_is_not_complete(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        install, "requirements", lambda name: "/no/such/wheel-1.0-py3-none-any.whl\n"
+    )
+    with pytest.raises(install.InstallError, match=r"no/such/wheel.*log is") as failed:
+        install.install("numpy", lambda line: None)
+    assert "\n" not in str(failed.value)
+    assert not install.is_complete("numpy")
+
+
+def test_describe_says_what_broke(home: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "broken.py"
+    adapter.write_text("raise ImportError('libcudart.so.99 is not there')\n", encoding="utf-8")
+    answer = environments.describe(
+        Backend(name="broken", adapter=str(adapter), python=sys.executable)
+    )
+    assert answer == "ImportError: libcudart.so.99 is not there"
+
+
+def test_describe_asks_the_adapter() -> None:
+    described = environments.describe(environments.find("numpy", {}))
+    assert not isinstance(described, str)
+    assert (described.devices, described.modes) == (["cpu"], ["eager"])
+
+
+def test_an_old_python_is_refused(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\necho '[[3, 9], []]'\n", encoding="utf-8")
+    old.chmod(0o755)
+    with pytest.raises(InputError, match=r"is Python 3\.9, expected 3\.11"):
+        environments.lacking_modules(old, ("numpy",))
