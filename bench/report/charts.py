@@ -32,6 +32,7 @@ _DASHES = [[1, 0], [5, 3], [2, 2], [8, 3, 2, 3]]
 _HEIGHT = 220
 
 Data = list[dict[str, Any]]
+Drawing = Any  # a chart: Altair's own types do not survive layering and properties
 
 
 class Series(Struct, frozen=True):
@@ -96,7 +97,7 @@ def _series(summary: Summary) -> list[Series]:
     ]
 
 
-def _picture_row(facts: WorkloadFacts, series: Sequence[Series]) -> alt.HConcatChart:
+def _picture_row(facts: WorkloadFacts, series: Sequence[Series]) -> Drawing:
     ours = [one.row for one in series if one.row.workload == facts.name]
     parts = words.varying([one.row for one in series])
     headline = textwrap.wrap(words.headline(facts, ours, parts), 150)
@@ -105,14 +106,14 @@ def _picture_row(facts: WorkloadFacts, series: Sequence[Series]) -> alt.HConcatC
     return alt.hconcat(*(chart.properties(width=280) for chart in charts)).properties(title=title)
 
 
-def _nothing() -> alt.Chart:
+def _nothing() -> Drawing:
     text = alt.Chart(alt.Data(values=[{}])).mark_text(align="left", fontSize=12)
     return text.encode(text=alt.value("Nothing was measured."), x=alt.value(0)).properties(
         height=40
     )
 
 
-def _panels(facts: WorkloadFacts, series: Sequence[Series]) -> list[alt.LayerChart]:
+def _panels(facts: WorkloadFacts, series: Sequence[Series]) -> list[Drawing]:
     ours = [one for one in series if one.row.workload == facts.name]
     curves = [one for one in ours if one.row.curve]
     speeds = [one for one in ours if one.row.samples_per_second]
@@ -120,20 +121,20 @@ def _panels(facts: WorkloadFacts, series: Sequence[Series]) -> list[alt.LayerCha
     return [*charts, _speed(speeds)] if speeds else charts
 
 
-def _loss(series: Sequence[Series]) -> alt.LayerChart:
+def _loss(series: Sequence[Series]) -> Drawing:
     data = _curve(series, lambda point: point.loss)
     losses = [entry["value"] for entry in data if entry["value"] is not None]
     logarithmic = bool(losses) and min(losses) > 0 and max(losses) / min(losses) > 10
     scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=False)
-    axis = alt.Axis(format="~g", tickCount=5)
+    axis = alt.Axis(format=",~r", tickCount=5)
     title = "Training loss (log scale)" if logarithmic else "Training loss"
     return _lines(series, data, alt.Y("value:Q", title=None, scale=scale, axis=axis), title)
 
 
-def _metric(series: Sequence[Series], facts: WorkloadFacts) -> alt.LayerChart:
+def _metric(series: Sequence[Series], facts: WorkloadFacts) -> Drawing:
     data = _curve(series, lambda point: point.metric)
     percentage = numbers.is_percentage(facts.metric)
-    axis = alt.Axis(format=".3~%" if percentage else "~g", tickCount=5)
+    axis = alt.Axis(format=".3~%" if percentage else ",~r", tickCount=5)
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
     return _lines(series, data, y, f"Validation {words.plain(facts.metric)}")
 
@@ -150,7 +151,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _lines(series: Sequence[Series], data: Data, y: alt.Y, title: str) -> alt.LayerChart:
+def _lines(series: Sequence[Series], data: Data, y: alt.Y, title: str) -> Drawing:
     # Backends that agree draw the same line: the first is the widest, so that all remain visible.
     labels = [one.label for one in series]
     widths = [2 + 1.5 * (len(series) - 1 - i) for i in range(len(series))]
@@ -174,9 +175,9 @@ def _colour(series: Sequence[Series], legend: alt.Legend | None) -> alt.Color:
     return alt.Color("series:N", scale=scale, legend=legend)
 
 
-def _speed(series: Sequence[Series]) -> alt.LayerChart:
+def _speed(series: Sequence[Series]) -> Drawing:
     speeds = [(one, one.row.samples_per_second) for one in series]
-    data = [
+    data: Data = [
         {
             "series": one.label,
             "median": speed.median,
@@ -191,7 +192,7 @@ def _speed(series: Sequence[Series]) -> alt.LayerChart:
     return _bars(series, ranked)
 
 
-def _bars(series: Sequence[Series], data: Data) -> alt.LayerChart:
+def _bars(series: Sequence[Series], data: Data) -> Drawing:
     # The texts stand right of the bars: leave them room.
     domain = [0, 1.3 * max(entry["high"] for entry in data)]
     axis = alt.Axis(format="~s", tickCount=4)

@@ -34,7 +34,7 @@ def render(summary: Summary) -> str:
         created=words.plain(summary.created),
         parity=words.PARITY,
         reading=words.READING,
-        vega=Markup(vl_convert.javascript_bundle()),
+        vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
     )
 
 

@@ -8,6 +8,8 @@ from ..stats import Interval
 from ..summary import LossRange, Metric
 
 DASH = "–"
+NO_BREAK = "\u00a0"  # a value and its unit stay on one line
+_PLUS_MINUS = f"{NO_BREAK}±{NO_BREAK}"
 
 
 def significant(value: float, digits: int) -> str:
@@ -62,7 +64,7 @@ def is_percentage(metric: str) -> bool:
 
 def metric_value(name: str, value: float) -> str:
     """Format one value of a metric, accuracy in percent."""
-    return f"{100 * value:.2f} %" if is_percentage(name) else significant(value, 4)
+    return f"{100 * value:.2f}{NO_BREAK}%" if is_percentage(name) else significant(value, 4)
 
 
 def metric_interval(metric: Metric | None) -> str:
@@ -73,5 +75,5 @@ def metric_interval(metric: Metric | None) -> str:
         return metric_value(metric.name, metric.mean)
     half = (metric.high - metric.low) / 2
     if is_percentage(metric.name):
-        return f"{100 * metric.mean:.2f} ± {100 * half:.2f} %"
-    return f"{significant(metric.mean, 4)} ± {significant(half, 2)}"
+        return f"{100 * metric.mean:.2f}{_PLUS_MINUS}{100 * half:.2f}{NO_BREAK}%"
+    return f"{significant(metric.mean, 4)}{_PLUS_MINUS}{significant(half, 2)}"

@@ -1,4 +1,7 @@
-"""The summary as Rich tables, for the command line. Names are shown as they are, never as markup."""
+"""The summary as Rich tables, for the command line; names are shown as they are, never as markup.
+
+The few columns that fit 80 characters; the reports have them all.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,10 @@ def tables(summary: Summary) -> list[RenderableType]:
 def _table(section: Section) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     titles = section.titles
-    table.add_column(titles.backend)
+    table.add_column(titles.backend, overflow="fold")
     table.add_column(titles.status)
     for title in _numbers(titles):
-        table.add_column(Text(title), justify="right")
+        table.add_column(Text(title), justify="right", overflow="fold")
     for line in section.lines:
         status = Text(line.cells.status, _STYLES[line.status])
         table.add_row(Text(line.cells.backend), status, *map(Text, _numbers(line.cells)))
@@ -45,7 +48,7 @@ def _table(section: Section) -> Table:
 
 
 def _numbers(cells: Cells) -> list[str]:
-    return [cells.metric, cells.speed, cells.ratio, cells.first_block, cells.memory]
+    return [cells.metric, cells.speed, cells.ratio]
 
 
 def _problem(backend: str, reason: str) -> Text:

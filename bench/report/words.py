@@ -108,7 +108,7 @@ def _speed(ranked: list[tuple[Row, Interval]], parts: Sequence[str]) -> str:
 
 
 def _rounded(speed: Interval) -> str:
-    return numbers.rate(float(f"{speed.median:.2e}"))
+    return numbers.significant(speed.median, 3)
 
 
 def _accuracy(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
