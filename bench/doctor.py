@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 from msgspec import Struct
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -32,7 +33,7 @@ class Check(Struct, frozen=True):
 
 def examine(console: Console) -> int:
     """Print every check; return 0 if all is well, else 1."""
-    table = Table("check", "", "found", "what to do")
+    table = Table("check", "", "found", "what to do", box=box.SIMPLE_HEAD, pad_edge=False)
     checks = []
     with console.status("looking"):
         for check in _checks():

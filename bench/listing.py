@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -69,19 +72,27 @@ def _print_workload(work: Workload, console: Console) -> None:
 
 
 def _print_model(model: Model, console: Console) -> None:
-    table = Table(title=f"model {model.name}: input {show(model.input)}", title_justify="left")
-    table.add_column("layer")
-    table.add_column("type")
-    table.add_column("output")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("layer", "type", "output"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("parameters", "FLOPs forward", "FLOPs training"):
         table.add_column(heading, justify="right")
     for node in model.walk():
         table.add_row(*_layer_row(node))
     total = model.cost
     table.add_section()
-    table.add_row("total per sample", "", show(model.output_shape), *_cost_cells(total))
+    table.add_row("per sample", "", show(model.output_shape), *_cost_cells(total))
+    lines = [f"model {model.name}: {model.description}", f"input {show(model.input)}"]
+    console.print("\n".join(lines), markup=False, highlight=False)
     console.print(table)
-    console.print(f"loss {model.loss}\noptimizer {model.optimizer}", markup=False, highlight=False)
+    for what, spec in (("loss", model.loss), ("optimizer", model.optimizer)):
+        console.print(f"{what} {_words(spec)}", markup=False, highlight=False)
+
+
+def _words(spec: Struct) -> str:
+    """Return a loss or an optimizer in words: `sgd learning_rate=0.5 momentum=0.875`."""
+    values = [f"{name}={value:g}" for name, value in msgspec.structs.asdict(spec).items()]
+    return " ".join([str(spec.__struct_config__.tag), *values])
 
 
 def _layer_row(node: Node[Layer]) -> list[str]:
@@ -128,7 +139,7 @@ def _backend_row(backend: Backend) -> list[str]:
 
 
 def _print_rows(console: Console, what: str, headings: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=f"{what}s", title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(what, no_wrap=True)
     for heading in headings:
         table.add_column(heading, overflow="fold")

@@ -6,6 +6,7 @@ Nothing random happens here: weights and batch order are read from the job's inp
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import resource
@@ -27,7 +28,7 @@ from .job import Job
 from .job import read as read_job
 from .records import Block, Built, Epoch, Failed, Finished, Record, Refused, Started
 
-_STEPS_PER_BLOCK = 50
+_STEPS_PER_BLOCK = 50  # at most; the blocks of an epoch are equally long, to one step
 _EVALUATION_BATCH = 256
 
 Emit = Callable[[Record], None]
@@ -108,10 +109,9 @@ def _train(job: Job, trainer: Trainer, dataset: Dataset, order: np.ndarray, emit
     parent = os.getppid()
     for epoch, batches in enumerate(order, start=1):
         losses: list[float] = []
-        for start in range(0, len(batches), _STEPS_PER_BLOCK):
+        for indices in np.array_split(batches, math.ceil(len(batches) / _STEPS_PER_BLOCK)):
             if os.getppid() != parent:
                 sys.exit("the parent process is gone")
-            indices = batches[start : start + _STEPS_PER_BLOCK]
             began = perf_counter()
             staged = list(_stage(job, trainer, dataset.train, indices))
             staged_at = perf_counter()
