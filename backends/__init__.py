@@ -15,7 +15,8 @@ from typing import cast
 from ..models import InputError
 from .contract import Adapter
 
-NAMES = ("numpy", "torch")
+FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}  # backend -> the module that it is made of
+NAMES = tuple(FRAMEWORKS)
 
 
 def load(adapter: str) -> Adapter:

@@ -153,8 +153,21 @@ def to_canonical(array: np.ndarray, axes: Axes | None) -> np.ndarray:
     return array if axes is None else array.transpose(np.argsort(axes))
 
 
-def check_names(given: Iterable[str], expected: Iterable[str], what: str) -> None:
-    """Raise ValueError unless the two hold the same names: for the weights and state of `build`."""
+def starting_state(model: Model, weights: Weights, state: Weights | None) -> tuple[Weights, int]:
+    """Return the optimizer's slots and the step count that a trainer starts from.
+
+    They are those of `state`, or zeros. Raises ValueError unless `weights` and `state` hold the
+    model's names, all of them and no other.
+    """
+    _check_names(weights, model.weights, "weights")
+    slots = {f"{name}.{slot}": name for name in model.weights for slot in model.optimizer.slots()}
+    if state is None:
+        return {slot: np.zeros_like(weights[name]) for slot, name in slots.items()}, 0
+    _check_names(state, [*slots, "step"], "state")
+    return {slot: state[slot] for slot in slots}, int(state["step"])
+
+
+def _check_names(given: Iterable[str], expected: Iterable[str], what: str) -> None:
     given, expected = set(given), set(expected)
     if missing := expected - given:
         raise ValueError(f"{what}: {min(missing)} is missing")

@@ -33,7 +33,7 @@ from ..models.layers import (
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
 from ..models.optimizers import SGD, Adam
 from ..models.shapes import pair
-from .contract import Execution, Masks, Mode, Weights, check_names, refuse_unsupported
+from .contract import Execution, Masks, Mode, Weights, refuse_unsupported, starting_state
 
 Array = np.ndarray
 Backprop = Callable[[Array], tuple[Array | None, Weights]]
@@ -364,17 +364,11 @@ class _Trainer:
     def __init__(
         self, model: Model, weights: Weights, dtype: np.dtype, seed: int, state: Weights | None
     ) -> None:
-        check_names(weights, model.weights, "weights")
+        slots, self._step = starting_state(model, weights, state)
         self._model = model
         self._rng = np.random.Generator(np.random.Philox(key=seed))
         self._weights = {name: weights[name].astype(dtype) for name in model.weights}
-        names = [f"{name}.{slot}" for name in model.weights for slot in model.optimizer.slots()]
-        if state is None:
-            state = {name: np.zeros_like(self._weights[name.rpartition(".")[0]]) for name in names}
-            state["step"] = np.array(0)
-        check_names(state, [*names, "step"], "state")
-        self._step = int(state["step"])
-        self._slots = {name: state[name].astype(dtype) for name in names}
+        self._slots = {name: slot.astype(dtype) for name, slot in slots.items()}
 
     def stage(self, x: Array, y: Array, masks: Masks | None) -> tuple[Array, Array, Masks | None]:
         return x, y, masks

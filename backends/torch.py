@@ -44,9 +44,9 @@ from .contract import (
     Mode,
     Unsupported,
     Weights,
-    check_names,
     native_axes,
     refuse_unsupported,
+    starting_state,
     to_canonical,
     to_native,
 )
@@ -299,7 +299,7 @@ class _Trainer:
     def __init__(
         self, model: Model, weights: Weights, execution: Execution, state: Weights | None
     ) -> None:
-        check_names(weights, model.weights, "weights")
+        slots, self._step = starting_state(model, weights, state)
         self._device = torch.device(execution.device)
         self._dtype = getattr(torch, execution.dtype)
         self._axes = native_axes(LAYOUT, model)
@@ -311,7 +311,7 @@ class _Trainer:
         self._optimizer, self._slots = make_optimizer(
             model.optimizer, list(self._parameters.values())
         )
-        self._load(weights, state)
+        self._load(weights, slots)
         self._mean_loss = self._forward_loss
         if execution.mode == "compiled":
             # Without fullgraph, what Dynamo cannot compile would silently run eagerly; without the
@@ -380,23 +380,19 @@ class _Trainer:
     def _forward_loss(self, batch: _Batch) -> Tensor:
         return self._loss(self._network(batch.x, batch.masks), batch.y)
 
-    def _load(self, weights: Weights, state: Weights | None) -> None:
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(torch.from_numpy(to_native(weights[name], self._axes.get(name))))
-        names = [f"{name}.{slot}" for name in self._parameters for slot in self._slots]
-        if state is None:
-            state = {name: np.zeros_like(weights[name.rpartition(".")[0]]) for name in names}
-            state["step"] = np.array(0)
-        check_names(state, [*names, "step"], "state")
-        self._step = int(state["step"])
+    def _load(self, weights: Weights, slots: Weights) -> None:
         for name, parameter in self._parameters.items():
-            native_state: dict[str, Tensor] = self._optimizer.state[parameter]
+            self._copy(weights[name], name, parameter.data)
+            state: dict[str, Tensor] = self._optimizer.state[parameter]
             if isinstance(self._optimizer, torch.optim.Adam):
-                native_state["step"] = torch.tensor(float(self._step), device=self._device)
+                state["step"] = torch.tensor(float(self._step), device=self._device)
             for slot, native in self._slots.items():
-                value = to_native(state[f"{name}.{slot}"], self._axes.get(name))
-                native_state[native] = torch.empty_like(parameter).copy_(torch.from_numpy(value))
+                state[native] = torch.empty_like(parameter.data)
+                self._copy(slots[f"{name}.{slot}"], name, state[native])
+
+    def _copy(self, array: np.ndarray, name: str, tensor: Tensor) -> None:
+        """Copy a canonical array, of the weight `name` or of its slot, into a native tensor."""
+        tensor.copy_(torch.from_numpy(to_native(array, self._axes.get(name))))
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)

@@ -125,7 +125,7 @@ def run(
     Without a WORKLOAD: boston-linear, mnist-mlp and mnist-lenet5.
     """
     from . import compare
-    from .plan import DEFAULT_SUITE, Request
+    from .plan import DEFAULT_SUITE, Request, default_output
 
     console = Console(stderr=as_json)
     if resume:
@@ -145,7 +145,7 @@ def run(
         modes=_choices("--mode", mode, ("eager", "compiled")),
         threads=threads,
         timeout=timeout,
-        output=output,
+        output=output or default_output(),
         command=shlex.join(["bakeoff", *sys.argv[1:]]),
     )
     return compare.start(request, console, install=install, as_json=as_json)

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, TaskID
 
 from ..backends import NAMES
 from ..models import InputError
+from ..models.toml import closest
 from . import aggregate, environments, plan, run
 from . import install as installation
 from .environments import Backend
 from .plan import DownloadProgress, Request
+from .prepare import prepare
 from .progress import display
 from .report import terminal
 from .report import write as write_report
@@ -26,21 +29,21 @@ from .summary import Summary
 
 def start(request: Request, console: Console, *, install: bool, as_json: bool) -> int:
     """Prepare and run a new comparison; return the exit code."""
+    with _downloads(console) as download_progress:
+        work = plan.check(request, download_progress)
     names = request.backends or NAMES
     backends = _find(names, request)
     if install:
-        missing = tuple(b.name for b in backends if b.python is None and b.name in NAMES)
-        install_all(missing, console, quiet=not missing)
+        _install_missing(backends, console)
         backends = _find(names, request)
     if not any(backend.python for backend in backends):
         raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
-    with _downloads(console) as download_progress:
-        folder = plan.prepare(request, backends, download_progress)
+    folder = prepare(request, work, backends)
     for backend in backends:
         if backend.python is None:
             line = f"{backend.name}: {backend.reason}; make one: {backend.fix}"
             console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    _run(folder, console, len_seeds=request.seeds)
+    _run(folder, console, seeds=request.seeds)
     summary = _finish(folder, console, as_json=as_json)
     return _exit_code(summary, asked=request.backends or ())
 
@@ -49,7 +52,7 @@ def resume(folder: Path, console: Console, *, as_json: bool) -> int:
     """Go on with a run; return the exit code."""
     with _downloads(console) as download_progress:
         spec = run.check_resumable(folder, download_progress)
-    _run(folder, console, len_seeds=spec.seeds)
+    _run(folder, console, seeds=spec.seeds)
     return _exit_code(_finish(folder, console, as_json=as_json), asked=())
 
 
@@ -60,21 +63,33 @@ def report(folder: Path, console: Console, *, open_page: bool) -> None:
         webbrowser.open((folder / "report.html").resolve().as_uri())
 
 
-def install_all(names: tuple[str, ...], console: Console, *, quiet: bool = False) -> None:
-    """Make the environments of `names`, or of every backend."""
-    if quiet:
-        return
+def install_all(names: tuple[str, ...], console: Console) -> None:
+    """Make the environments of `names`, or of every backend. Raises InputError, InstallError."""
     for name in names:
         if name not in NAMES:
-            raise InputError(f'no backend "{name}" to install; known: {", ".join(NAMES)}')
+            raise InputError(f'no backend "{name}" to install; {closest(name, NAMES)}')
     for name in names or NAMES:
-        with console.status(f"{name}: installing") as status:
+        _install(name, console)
 
-            def tell(line: str, name: str = name) -> None:
-                status.update(f"{name}: {line[:100]}")
 
-            python = installation.install(name, tell)
-        console.print(f"{name}: ready, {python}")
+def _install_missing(backends: list[Backend], console: Console) -> None:
+    """Make what environments can be made; a backend that fails stays missing."""
+    for backend in backends:
+        if backend.python is None and backend.name in NAMES:
+            try:
+                _install(backend.name, console)
+            except installation.InstallError as error:
+                console.print(f"{backend.name}: {error}", style="yellow", highlight=False)
+
+
+def _install(name: str, console: Console) -> None:
+    if not console.is_terminal:
+        console.print(f"{name}: installing")
+    with console.status(f"{name}: installing") as status:
+        python = installation.install(
+            name, lambda line: status.update(f"{name}: {escape(line[:100])}")
+        )
+    console.print(f"{name}: ready, {python}", highlight=False, soft_wrap=True)
 
 
 def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
@@ -87,10 +102,10 @@ def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
     return backends
 
 
-def _run(folder: Path, console: Console, *, len_seeds: int) -> None:
+def _run(folder: Path, console: Console, *, seeds: int) -> None:
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     try:
-        run.run(folder, display(console, jobs_per_line=len_seeds))
+        run.run(folder, display(console, jobs_per_line=seeds))
     except KeyboardInterrupt:
         _finish(folder, console, as_json=False)
         console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ..backends import NAMES
+from ..backends import FRAMEWORKS, NAMES
 from ..models import InputError
 from ..models.toml import closest
 from . import install
@@ -25,7 +25,6 @@ from .code import write_zip
 from .job import clean_environment, worker_variables
 from .worker import Description
 
-FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}  # backend -> the module that it needs
 _NEEDED = ("numpy", "msgspec")
 _OLDEST = (3, 11)
 _PROBE_SECONDS = 60

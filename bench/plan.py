@@ -1,43 +1,31 @@
-"""From what the user asked to a run folder that holds every job, ready to be run.
-
-All input is checked before anything is written; the folder appears whole, or not at all.
-"""
+"""What the user asked, checked; and `run.toml`, which keeps it, resolved, in the run's folder."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import numpy as np
-import tomli_w
 from msgspec import Struct, structs
 
-from ..backends.contract import DType, Execution, Mode
+from ..backends.contract import DType, Mode
 from ..datasets import load
 from ..datasets.dataset import Dataset
 from ..models import InputError
-from ..models.init import batch_order, initial_weights
 from ..models.toml import decode
-from . import job, machine, workload
-from .code import write_zip
+from . import workload
 from .environments import Backend
 from .machine import Machine
-from .metrics import LOWER_IS_BETTER
 from .summary import WorkloadFacts
 from .workload import Workload
 
 SCHEMA_VERSION = 1
 DEFAULT_SUITE = ("boston-linear", "mnist-mlp", "mnist-lenet5")
-_CODE_BYTES = 2**20  # the zip is a few hundred kilobytes
 
-DownloadProgress = Callable[[str, int, int], None]
+DownloadProgress = Callable[[str, int, int], None]  # file name, bytes done, bytes in total
+Work = list[tuple[Workload, Dataset]]
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -56,7 +44,7 @@ class Request(Struct, frozen=True, kw_only=True):
     modes: tuple[Mode, ...]
     threads: int
     timeout: float
-    output: Path | None
+    output: Path
     command: str
 
 
@@ -95,32 +83,38 @@ def read_run(folder: Path) -> RunSpec:
     return spec
 
 
-def prepare(
-    request: Request, backends: list[Backend], download_progress: DownloadProgress | None
-) -> Path:
-    """Check everything, then write the run folder and return it. Raises InputError."""
+def check(request: Request, download_progress: DownloadProgress | None) -> Work:
+    """Read and check all that a run will need but its interpreters. Raises InputError."""
     _check_execution(request)
+    check_output(request.output)
     workloads = [_override(workload.read(name), request) for name in request.workloads]
-    _check_unique([w.name for w in workloads], "workload")
-    _check_unique([b.name for b in backends], "backend")
-    datasets = [
-        load(w.dataset, data_dir=request.data_dir, progress=download_progress) for w in workloads
+    check_unique([w.name for w in workloads], "workload")
+    work = [
+        (w, load(w.dataset, data_dir=request.data_dir, progress=download_progress))
+        for w in workloads
     ]
-    for work, dataset in zip(workloads, datasets, strict=True):
-        workload.check(work, dataset)
-    output = (request.output or _default_output()).resolve()
-    try:
-        _write(output, request, backends, list(zip(workloads, datasets, strict=True)))
-    except OSError as error:
-        raise InputError(
-            f"{output} cannot be written ({error.strerror}); choose another folder with --output"
-        ) from None
-    return output
+    for w, dataset in work:
+        workload.check(w, dataset)
+    return work
 
 
 def job_name(work: str, backend: str, mode: Mode, seed: int) -> str:
     """Return the folder of a job under `jobs/`."""
     return f"{work}/{backend}-{mode}-{seed}"
+
+
+def check_output(output: Path) -> None:
+    """Raise InputError if the output folder is there already, unless it is empty."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(
+            f"{output} exists already; choose another folder with --output, "
+            f"or go on with it: bakeoff run --resume {output}"
+        )
+
+
+def default_output() -> Path:
+    """Return the output folder of a run that names none."""
+    return Path("bakeoff-runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def _check_execution(request: Request) -> None:
@@ -133,7 +127,8 @@ def _check_execution(request: Request) -> None:
         )
 
 
-def _check_unique(names: list[str], what: str) -> None:
+def check_unique(names: list[str], what: str) -> None:
+    """Raise InputError if a name is there twice."""
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f'{what} "{min(twice)}" is named twice; name each once')
 
@@ -145,157 +140,3 @@ def _override(work: Workload, request: Request) -> Workload:
         "dataset": request.dataset,
     }
     return structs.replace(work, **{k: v for k, v in changes.items() if v is not None})
-
-
-def _default_output() -> Path:
-    return Path("bakeoff-runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-
-
-def _write(
-    output: Path, request: Request, backends: list[Backend], work: list[tuple[Workload, Dataset]]
-) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(
-            f"{output} exists already; choose another folder with --output, "
-            f"or go on with it: bakeoff run --resume {output}"
-        )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    try:
-        partial.mkdir()
-        _check_space(output, request, work)
-        jobs = _write_jobs(partial, output, request, backends, work)
-        spec = _spec(request, backends, work, jobs)
-        (partial / "run.toml").write_bytes(_toml(spec))
-        write_zip(partial / "code.zip")
-        partial.replace(output)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _check_space(output: Path, request: Request, work: list[tuple[Workload, Dataset]]) -> None:
-    """Refuse a disk on which the inputs and the results would not fit."""
-    numbers = sum(
-        request.seeds
-        * (2 * w.model.cost.parameters * len(request.modes) + w.epochs * len(d.train.x))
-        for w, d in work
-    )
-    needed, free = _CODE_BYTES + 8 * numbers, shutil.disk_usage(output.parent).free
-    if free < needed:
-        raise InputError(
-            f"{output}: {free / 2**20:.1f} MB are free, this run needs {needed / 2**20:.1f} MB; "
-            "free space, or choose another folder with --output"
-        )
-
-
-def _write_jobs(
-    partial: Path,
-    output: Path,
-    request: Request,
-    backends: list[Backend],
-    work: list[tuple[Workload, Dataset]],
-) -> list[str]:
-    names = []
-    for w, dataset in work:
-        for seed in range(request.seeds):
-            inputs = f"inputs/{w.name}-{seed}"
-            _write_inputs(partial / inputs, w, dataset, seed, request.dtype)
-            pairs = [(b, mode) for b in backends if b.python for mode in request.modes]
-            # Every other seed runs backwards, so that a drift of the machine cancels.
-            for backend, mode in pairs if seed % 2 == 0 else reversed(pairs):
-                name = job_name(w.name, backend.name, mode, seed)
-                execution = Execution(request.device, request.dtype, mode, request.threads)
-                to_write = _job(w, dataset, backend, execution, seed)
-                job.write(to_write, partial / "jobs" / name, output / "jobs" / name)
-                names.append(name)
-    return names
-
-
-def _write_inputs(folder: Path, w: Workload, dataset: Dataset, seed: int, dtype: DType) -> None:
-    folder.mkdir(parents=True)
-    weights = initial_weights(w.model, seed, dtype)
-    np.savez(folder / "weights.npz", allow_pickle=False, **weights)
-    samples = len(dataset.train.x)
-    order = batch_order(samples, batch_size=w.batch_size, epochs=w.epochs, seed=seed)
-    np.save(folder / "order.npy", order)
-
-
-def _job(
-    w: Workload, dataset: Dataset, backend: Backend, execution: Execution, seed: int
-) -> job.Job:
-    assert backend.python
-    return job.Job(
-        workload=w.name,
-        model=w.model,
-        dataset=str(dataset.folder),
-        dataset_sha256=dataset.sha256,
-        backend=backend.name,
-        adapter=backend.adapter,
-        execution=execution,
-        seed=seed,
-        epochs=w.epochs,
-        metric=w.metric,
-        inputs=f"../../../inputs/{w.name}-{seed}",
-        python=backend.python,
-        environment=job.worker_variables(execution.threads, "../../../code.zip"),
-    )
-
-
-def _spec(
-    request: Request,
-    backends: list[Backend],
-    work: list[tuple[Workload, Dataset]],
-    jobs: list[str],
-) -> RunSpec:
-    return RunSpec(
-        schema_version=SCHEMA_VERSION,
-        bakeoff_version=version("bakeoff"),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=request.command,
-        seeds=request.seeds,
-        device=request.device,
-        dtype=request.dtype,
-        modes=request.modes,
-        threads=request.threads,
-        timeout=request.timeout,
-        data_dir=str(request.data_dir.resolve()) if request.data_dir else None,
-        jobs=jobs,
-        machine=machine.look(),
-        backends=backends,
-        workloads=[_facts(w, dataset) for w, dataset in work],
-    )
-
-
-def _facts(w: Workload, dataset: Dataset) -> WorkloadFacts:
-    cost = w.model.cost
-    return WorkloadFacts(
-        name=w.name,
-        description=w.description,
-        model=w.model.name,
-        dataset=w.dataset,
-        dataset_sha256=dataset.sha256,
-        dataset_size=" / ".join(
-            f"{len(split.x):,}" for split in (dataset.train, dataset.validation, dataset.test)
-        ),
-        parameters=cost.parameters,
-        training_flops=cost.training_flops,
-        batch_size=w.batch_size,
-        epochs=w.epochs,
-        metric=w.metric,
-        lower_is_better=w.metric in LOWER_IS_BETTER,
-        target=w.target,
-    )
-
-
-def _toml(spec: RunSpec) -> bytes:
-    return tomli_w.dumps(_without_none(msgspec.to_builtins(spec))).encode()
-
-
-def _without_none(value: Any) -> Any:
-    """Return plain data without its nulls, which TOML does not have."""
-    if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_none(v) for v in value]
-    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from bakeoff import datasets, models
+from bakeoff import backends, datasets, models
+from bakeoff.bench import install
 from bakeoff.bench import workload as workloads
 
 Command = Callable[..., Any]
@@ -64,16 +66,42 @@ _WRONG_ARGUMENTS = {
         "cannot take --seeds",
     ),
     "report of nothing": (["report", "nowhere"], "no run.toml"),
+    "truncated IDX": (
+        ["run", "mnist-mlp", "--dataset", "mnist", "--data-dir", "{idx}"],
+        "truncated",
+    ),
+    "CSV without the column": (
+        ["run", "boston-linear", "--dataset", "csv:{csv}?target=nobody"],
+        "nobody",
+    ),
+    "truncated CSV": (["run", "boston-linear", "--dataset", "csv:{short}?target=y"], "line 3"),
     "show nothing": (["show", "lenet6"], "did you mean lenet5?"),
     "install nothing": (["install", "troch"], "troch"),
 }
 
 
 @pytest.mark.parametrize("wrong", _WRONG_ARGUMENTS)
-def test_wrong_arguments(bakeoff: Command, home: Path, wrong: str) -> None:
+def test_wrong_arguments(
+    bakeoff: Command, home: Path, bad_data: dict[str, Path], wrong: str
+) -> None:
     arguments, message = _WRONG_ARGUMENTS[wrong]
-    _assert_refused(bakeoff(*arguments), message)
+    _assert_refused(bakeoff(*(word.format(**bad_data) for word in arguments)), message)
     assert list(home.iterdir()) == []
+
+
+@pytest.fixture
+def bad_data(tmp_path: Path) -> dict[str, Path]:
+    """Data files with a fault, beside the working folder."""
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
+        (folder / name).write_bytes(struct.pack(">4i", 2051, 9, 28, 28) + bytes(100))
+    for name in ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"):
+        (folder / name).write_bytes(struct.pack(">2i", 2049, 9) + bytes(9))
+    table, short = tmp_path / "table.csv", tmp_path / "short.csv"
+    table.write_text("x,y\n" + "1,2\n" * 20, encoding="utf-8")
+    short.write_text("x,y\n1,2\n3", encoding="utf-8")
+    return {"idx": folder, "csv": table, "short": short}
 
 
 _WRONG_WORKLOADS = {
@@ -177,6 +205,28 @@ def test_a_damaged_run_is_refused(bakeoff: Command, workload: Path) -> None:
     _assert_refused(bakeoff("report", "out"), "schema version 99")
     spec.write_text(text[: len(text) // 2], encoding="utf-8")
     _assert_refused(bakeoff("run", "--resume", "out"), "run.toml")
+
+
+def test_input_is_checked_before_anything_is_installed(
+    bakeoff: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "install", lambda name, progress: pytest.fail("it installed"))
+    _assert_refused(bakeoff("run", "mnist-mpl", "--install"), "did you mean mnist-mlp?")
+
+
+def test_an_environment_that_cannot_be_made_does_not_stop_the_others(
+    bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str, progress: object) -> Path:
+        raise install.InstallError("pip failed: no network")
+
+    monkeypatch.setitem(backends.FRAMEWORKS, "torch", "a_framework_that_is_not_there")
+    monkeypatch.setattr(install, "install", fail)
+    outcome = bakeoff("run", workload, "--install", "--json")
+    assert outcome.code == 0
+    assert "torch: pip failed: no network" in outcome.err
+    assert [row["status"] for row in outcome.json()["rows"]] == ["ok", "missing"]
+    assert "bakeoff install torch" in outcome.json()["rows"][1]["reason"]
 
 
 def test_list_names_everything(bakeoff: Command) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bakeoff.bench import plan, records
+from bakeoff.bench import prepare, records
 from bakeoff.bench.records import Failed, Interrupted
 
 Fake = Callable[[str], str]
@@ -224,8 +224,8 @@ def test_backends_of_one_seed_start_from_the_same_bytes(
 def test_a_full_disk_is_refused_before_anything_is_written(
     bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = plan.shutil.disk_usage("/")._replace(free=1000)
-    monkeypatch.setattr(plan.shutil, "disk_usage", lambda folder: usage)
+    usage = prepare.shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda folder: usage)
     outcome = bakeoff("run", workload, "--backend", "numpy", "--output", "out")
     assert outcome.code == 2
     assert "0.0 MB are free" in outcome.err
@@ -238,7 +238,7 @@ def test_a_disk_that_fills_while_the_run_is_written_leaves_nothing(
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plan, "write_zip", full)
+    monkeypatch.setattr(prepare, "write_zip", full)
     outcome = bakeoff("run", workload, "--backend", "numpy", "--output", "out")
     assert outcome.code == 2
     assert "No space left on device" in outcome.err
