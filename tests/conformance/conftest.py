@@ -6,6 +6,8 @@ reference in float64; the reference itself is proved in `test_reference.py`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bakeoff import backends
@@ -14,6 +16,12 @@ from bakeoff.backends.contract import Adapter
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", default="numpy", help="the adapter under test")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The reference is proved once, in the run for NumPy."""
+    of_reference = collection_path.name == "test_reference.py"
+    return True if of_reference and config.getoption("--backend") != "numpy" else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,12 +25,6 @@ _H = np.finfo(np.float64).eps ** (1 / 3)
 _DIFFERENCE_BOUND = 100 * np.finfo(np.float64).eps ** (2 / 3)
 
 
-@pytest.fixture(autouse=True)
-def _only_once(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--backend") != "numpy":
-        pytest.skip("the reference is proved in the run for --backend numpy")
-
-
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in [*LAYERS, *LOSSES]])
 def test_gradients_are_central_differences(case: Case) -> None:
     weights = initial_weights(case.model, SEED, "float64")
