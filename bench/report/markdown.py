@@ -11,7 +11,7 @@ from ..summary import Summary
 from . import words
 from .sections import TEXT_COLUMNS, Cells, Section, sections
 
-_SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|^[-+#=]")
+_SPECIAL = re.compile(r"[\\`*|~]|\[(?=\^)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|^[-+#=]")
 
 
 def render(summary: Summary) -> str:

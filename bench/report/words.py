@@ -57,9 +57,9 @@ def numbered(number: int, noun: str) -> str:
 
 def status(row: Row) -> str:
     """Say how a row ended, and how many of its seeds finished if not all did."""
-    if row.status == "ok" or row.seeds == 1:
-        return row.status
     finished = len(row.metric.values) if row.metric else 0
+    if row.status == "ok" or not finished:
+        return row.status
     return f"{row.status} ({finished} of {row.seeds} seeds finished)"
 
 
@@ -117,7 +117,8 @@ def _accuracy(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
         return "."
     if len(metrics) > 2:
         ends = sorted(metrics, key=lambda metric: metric.mean)
-        values = " to ".join(numbers.metric_interval(metric) for metric in (ends[0], ends[-1]))
+        low, high = numbers.metric_interval(ends[0]), numbers.metric_interval(ends[-1])
+        values = f"from {low} to {high}"
     else:
         values = listing([numbers.metric_interval(metric) for metric in metrics])
     return f"; test {plain(facts.metric)} {values}."

@@ -206,6 +206,45 @@ def test_modes_are_named_where_they_differ() -> None:
     assert "| torch eager |" in text
 
 
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [((2.0, 0.01), "log"), ((2.0, 1.0), None), ((2.0, 0.0), None), ((2.0, float("nan")), None)],
+    ids=["wide", "narrow", "zero", "diverged"],
+)
+def test_the_loss_has_a_log_scale_where_one_is_possible(
+    losses: tuple[float, float], scale: str | None
+) -> None:
+    curve = [Point(epoch, loss, 0.5, 0.1) for epoch, loss in enumerate(losses, 1)]
+    summary = _summary(msgspec.structs.replace(_row("w", "numpy"), curve=curve))
+    chart = charts.panels(summary)[0][0]
+    assert chart["layer"][0]["encoding"]["y"]["scale"].get("type") == scale
+    assert charts.png(summary).startswith(b"\x89PNG")
+    assert json.loads(_Page(html.render(summary)).scripts[1]) == [charts.panels(summary)[0]]
+
+
+def test_rows_whose_lines_coincide_are_drawn_apart() -> None:
+    compiled = msgspec.structs.replace(_row("w", "torch"), mode="compiled")
+    summary = _summary(_row("w", "numpy"), _row("w", "torch"), compiled)
+    drawn = charts.panels(summary)[0][0]["layer"][0]["encoding"]
+    for channel in ("color", "strokeDash", "strokeWidth"):
+        kinds = drawn[channel]["scale"]["range"]
+        assert len({str(kind) for kind in kinds}) == 3, channel
+
+
+def test_one_epoch_is_no_curve() -> None:
+    row = msgspec.structs.replace(_row("w", "numpy"), curve=[Point(1, 2.0, 0.5, 0.1)])
+    (panel,) = charts.panels(_summary(row))[0]
+    assert "Speed" in panel["title"]
+
+
+def test_only_seeds_that_finished_are_counted() -> None:
+    metric = Metric("accuracy", 0.95, None, None, [0.95])
+    partly = msgspec.structs.replace(_row("w", "torch", "failed"), metric=metric)
+    text = markdown.render(_summary(partly, _row("w", "keras", "missing")))
+    assert "| failed (1 of 3 seeds finished) |" in text.replace(numbers.NO_BREAK, " ")
+    assert "| missing |" in text
+
+
 def test_files_are_written_whole_and_alike_each_time(mixed: Summary, tmp_path: Path) -> None:
     report.write(mixed, tmp_path)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
