@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Sequence
+from itertools import chain, cycle
 from typing import Any
 
 import altair as alt
@@ -28,7 +29,8 @@ _COLOURS = {
     "jax": "#E69F00",
 }
 _OTHER_COLOURS = ["#8A8A8A", "#8C6D31", "#7B5EA7"]
-_DASHES = [[1, 0], [9, 6], [2, 5], [12, 4, 2, 4]]
+_SOLID = [1, 0]
+_DASHES = [[9, 6], [2, 5], [12, 4, 2, 4]]
 _HEIGHT = 220
 _LONG_LABEL = 16  # characters: two longer ones do not fit beside each other under a chart
 
@@ -88,14 +90,15 @@ def _series(summary: Summary) -> list[Series]:
     parts = words.varying(summary.rows)
     variants = list(dict.fromkeys(tuple(words.execution(row, parts)) for row in summary.rows))
     others = dict.fromkeys(row.backend for row in summary.rows if row.backend not in _COLOURS)
-    labels = list(dict.fromkeys(words.label(row, parts) for row in summary.rows))
+    labels = dict.fromkeys(words.label(row, parts) for row in summary.rows)
+    dashes = dict(zip(labels, chain([_SOLID], cycle(_DASHES)), strict=False))
     spare = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
     colours = spare | _COLOURS
     return [
         Series(
             words.label(row, parts) + ("" if row.status == "ok" else f" ({row.status})"),
             _tint(colours[row.backend], variants.index(tuple(words.execution(row, parts)))),
-            _DASHES[labels.index(words.label(row, parts)) % len(_DASHES)],
+            dashes[words.label(row, parts)],
             row,
         )
         for row in summary.rows
@@ -174,7 +177,7 @@ def _lines(series: Sequence[Series], data: Data, y: alt.Y, title: str) -> Drawin
     # Backends that agree draw the same line: each is thinner than the one it covers and
     # has gaps of its own, so that all remain visible.
     labels = [one.label for one in series]
-    widths = [2 + min(1.5, 6 / len(series)) * i for i in reversed(range(len(series)))]
+    widths = [2 + min(1.5 * len(series), 6), 2]  # the ends; Vega spreads the others between
     dashes = [one.dash for one in series]
     columns = 2 if max(map(len, labels)) <= _LONG_LABEL else 1
     epochs = alt.Axis(format="d", tickMinStep=1, tickCount=6, grid=False)

@@ -226,9 +226,11 @@ def test_rows_whose_lines_coincide_are_drawn_apart() -> None:
     compiled = msgspec.structs.replace(_row("w", "torch"), mode="compiled")
     summary = _summary(_row("w", "numpy"), _row("w", "torch"), compiled)
     drawn = charts.panels(summary)[0][0]["layer"][0]["encoding"]
-    for channel in ("color", "strokeDash", "strokeWidth"):
-        kinds = drawn[channel]["scale"]["range"]
-        assert len({str(kind) for kind in kinds}) == 3, channel
+    colours, dashes = (drawn[channel]["scale"]["range"] for channel in ("color", "strokeDash"))
+    assert len(set(colours)) == 3
+    assert len({tuple(dash) for dash in dashes}) == 3
+    widest, thinnest = drawn["strokeWidth"]["scale"]["range"]
+    assert widest > thinnest
 
 
 def test_one_epoch_is_no_curve() -> None:
