@@ -72,9 +72,12 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
     return {
         "PYTHONPATH": code,
         "OMP_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_WAIT_POLICY": "PASSIVE",  # MXNet's spinning threads starve each other on a busy machine
         "OPENBLAS_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
+        "TF_NUM_INTRAOP_THREADS": count,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "NPROC": count,  # what XLA's CPU client takes for the number of cores
     }
 
 
