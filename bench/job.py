@@ -72,7 +72,7 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
     return {
         "PYTHONPATH": code,
         "OMP_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",  # MXNet's spinning threads starve each other on a busy machine
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning, MXNet's threads starve each other
         "OPENBLAS_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "TF_NUM_INTRAOP_THREADS": count,
