@@ -21,6 +21,7 @@ class WeightSpec(Struct, frozen=True):
     fan_in: int
     fan_out: int
     initializer: Initializer
+    trainable: bool = True  # false for running statistics, which no optimizer moves
 
 
 class _Initializer(Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from msgspec import Struct
 
-from .shapes import PositiveFloat, Shape, show
+from .shapes import Fraction, PositiveFloat, Shape, show
 
 Task = Literal["classification", "regression"]
 
@@ -42,7 +42,13 @@ class Huber(_Loss, frozen=True, tag="huber"):
 
 
 class SoftmaxCrossEntropy(_Loss, frozen=True, tag="softmax_cross_entropy"):
-    """L = mean over n of log Σ_k exp z[n, k] - z[n, y[n]]. z: [N, C], y: [N] integer labels."""
+    """L = mean over n of log Σ_k exp z[n, k] - Σ_k q[n, k] z[n, k]. z: [N, C], y: [N] labels.
+
+    q is 1 - s + s / C at the label, s / C elsewhere, s = `label_smoothing` (Szegedy et al. 2016).
+    Paddle on the CPU caps the loss of a sample at 64. Keras on probabilities clips at 1e-7.
+    """
+
+    label_smoothing: Fraction = 0.0
 
     task: ClassVar[Task] = "classification"
 

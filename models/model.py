@@ -98,6 +98,11 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
         """The layers in order, each with its key and shapes."""
         return _resolve(self.layers, self.input, "layers", needs_input_gradient=False)
 
+    @cached_property
+    def trainable(self) -> list[str]:
+        """The names of the weights that an optimizer moves: all but running statistics."""
+        return [name for name, spec in self.weights.items() if spec.trainable]
+
     @property
     def output_shape(self) -> Shape:
         """The shape of one sample's logits."""
@@ -122,7 +127,7 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
 def cost(node: Node[Layer]) -> Cost:
     """Return the cost of one layer, without the layers inside it."""
     forward = node.layer.flops(node.input_shape, node.output_shape)
-    parameters = sum(math.prod(spec.shape) for spec in node.weights.values())
+    parameters = sum(math.prod(s.shape) for s in node.weights.values() if s.trainable)
     return Cost(parameters, forward, forward * (3 if node.needs_input_gradient else 2))
 
 

@@ -1,24 +1,39 @@
 """The optimizers: one frozen Struct each. g is the gradient of the mean loss, t = 1, 2, ... counts.
 
-`slots()` names the state kept per weight, zero before the first step.
+Every step: g of all weights is clipped, then g ← g + weight_decay·w where the decay is coupled (L2;
+it falls on every weight, biases included), then the formula with η, the rate of this step.
+`slots()` names the state kept per weight, zero before the first step. `rate(t)` is η.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
+from .schedules import ConstantRate, Schedule
 from .shapes import Fraction, NonNegativeFloat, PositiveFloat
 
 
 class _Optimizer(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
+    """`clip_value` c: g ← min(max(g, -c), c), each element. `clip_norm` c: g ← g·min(1, c / ‖g‖),
+    ‖g‖ over all weights together (Pascanu et al. 2013); after clip_value, if both are given.
+
+    PyTorch divides by ‖g‖ + 1e-6. Keras' `clipnorm` and Paddle's ClipGradByNorm are per weight.
+    """
+
     learning_rate: PositiveFloat
+    schedule: Schedule = ConstantRate()
+    clip_value: PositiveFloat | None = None
+    clip_norm: PositiveFloat | None = None
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of update `step`, counted from 0."""
+        return self.learning_rate * self.schedule.factor(step)
 
 
-class SGD(_Optimizer, frozen=True, tag="sgd"):
-    """g ← g + weight_decay·w; v ← momentum·v + g; w ← w - learning_rate·u.
+class SGD(_Optimizer, frozen=True, kw_only=True, tag="sgd"):
+    """v ← momentum·v + g; w ← w - η u; u is g without momentum, v with it, and g + momentum·v with
+    nesterov. Slot: `velocity`, with momentum only. The decay is coupled.
 
-    u is g without momentum, v with it, and g + momentum·v with nesterov. The decay is coupled (L2)
-    and falls on every weight, biases included. Slot: `velocity`, with momentum only.
     Keras and MXNet keep the rate inside v, which differs as soon as the rate changes.
     """
 
@@ -34,13 +49,7 @@ class SGD(_Optimizer, frozen=True, tag="sgd"):
         return ("velocity",) if self.momentum else ()
 
 
-class Adam(_Optimizer, frozen=True, tag="adam"):
-    """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - learning_rate·m̂ / (√v̂ + epsilon).
-
-    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ) (Kingma & Ba 2015, algorithm 1). Slots: `m`, `v`.
-    Keras and MXNet use the paper's closing form, whose epsilon is larger by 1 / √(1 - β₂ᵗ).
-    """
-
+class _Adam(_Optimizer, frozen=True, kw_only=True):
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     epsilon: PositiveFloat = 1e-8
@@ -49,4 +58,52 @@ class Adam(_Optimizer, frozen=True, tag="adam"):
         return ("m", "v")
 
 
-Optimizer = SGD | Adam
+class Adam(_Adam, frozen=True, kw_only=True, tag="adam"):
+    """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - η m̂ / (√v̂ + epsilon).
+
+    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ) (Kingma & Ba 2015, algorithm 1). Slots: `m`, `v`. The
+    decay is coupled; Keras' own is not. Keras and MXNet use the paper's closing form, whose epsilon
+    is larger by 1 / √(1 - β₂ᵗ); they also round the betas to float32.
+    """
+
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdamW(_Adam, frozen=True, kw_only=True, tag="adamw"):
+    """w ← w - η weight_decay·w, then Adam without coupled decay (Loshchilov & Hutter 2019).
+
+    The decay falls on every weight. Its default: PyTorch, Paddle 0.01, Keras 0.004, optax 1e-4.
+    """
+
+    weight_decay: NonNegativeFloat = 0.01
+
+
+class RMSprop(_Optimizer, frozen=True, kw_only=True, tag="rmsprop"):
+    """s ← rho s + (1 - rho) g²; w ← w - η g / √(s + epsilon) (Tieleman & Hinton 2012). Slot: `s`.
+
+    PyTorch: the epsilon stands outside the root, rho (alpha) is 0.99. Keras 0.9, 1e-7; Paddle 0.95,
+    1e-6; MXNet, optax 0.9, 1e-8.
+    """
+
+    rho: Fraction = 0.9
+    epsilon: PositiveFloat = 1e-7
+    weight_decay: NonNegativeFloat = 0.0
+
+    def slots(self) -> tuple[str, ...]:
+        return ("s",)
+
+
+class Adagrad(_Optimizer, frozen=True, kw_only=True, tag="adagrad"):
+    """s ← s + g²; w ← w - η g / √(s + epsilon) (Duchi et al. 2011). Slot: `s`.
+
+    PyTorch and Paddle: the epsilon stands outside the root. Keras starts s at 0.1.
+    """
+
+    epsilon: PositiveFloat = 1e-7
+    weight_decay: NonNegativeFloat = 0.0
+
+    def slots(self) -> tuple[str, ...]:
+        return ("s",)
+
+
+Optimizer = SGD | Adam | AdamW | RMSprop | Adagrad

@@ -16,6 +16,7 @@ from .initializers import Initializer
 from .layers import Layer
 from .losses import Loss
 from .optimizers import Optimizer
+from .schedules import Schedule
 
 T = TypeVar("T")
 
@@ -23,9 +24,12 @@ _UNIONS: dict[str, Any] = {
     "layers": Layer,
     "body": Layer,
     "shortcut": Layer,
+    "paths": Layer,
     "loss": Loss,
     "optimizer": Optimizer,
+    "schedule": Schedule,
     "weight_initializer": Initializer,
+    "recurrent_initializer": Initializer,
     "bias_initializer": Initializer,
 }
 

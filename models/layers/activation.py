@@ -1,0 +1,72 @@
+"""Activations, and dropout: each number for itself (softmax: each row)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..shapes import Fraction, NonNegativeFloat, PositiveFloat
+from .base import Elementwise, Name
+
+
+class ReLU(Elementwise, frozen=True, kw_only=True, tag="relu"):
+    """y = max(x, 0), dy/dx = 0 at 0. `maximum(x, 0)` gives 1/2 or 1 there in most frameworks."""
+
+
+class LeakyReLU(Elementwise, frozen=True, kw_only=True, tag="leaky_relu"):
+    """y = x if x > 0 else negative_slope·x; at 0 the derivative is negative_slope.
+
+    Defaults elsewhere: PyTorch, Paddle, JAX 0.01, Keras layer 0.3, MXNet 0.25; Paddle's and JAX's
+    own function has the derivative 1 at 0.
+    """
+
+    negative_slope: NonNegativeFloat = 0.01
+
+
+class ELU(Elementwise, frozen=True, kw_only=True, tag="elu"):
+    """y = x if x > 0 else alpha (eˣ - 1) (Clevert et al. 2016)."""
+
+    alpha: PositiveFloat = 1.0
+
+
+class GELU(Elementwise, frozen=True, kw_only=True, tag="gelu"):
+    """y = x Φ(x) = x (1 + erf(x / √2)) / 2 (Hendrycks & Gimpel 2016).
+
+    `tanh`: y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, which differs by up to 5e-4. PyTorch,
+    Paddle, MXNet, Keras' activation: exact by default; JAX and Keras' ops: tanh.
+    """
+
+    approximation: Literal["none", "tanh"] = "none"
+
+
+class Sigmoid(Elementwise, frozen=True, kw_only=True, tag="sigmoid"):
+    """y = 1 / (1 + e⁻ˣ)."""
+
+
+class Tanh(Elementwise, frozen=True, kw_only=True, tag="tanh"):
+    """y = tanh x."""
+
+
+class Softplus(Elementwise, frozen=True, kw_only=True, tag="softplus"):
+    """y = log(1 + eˣ). PyTorch returns x itself above 20, which is exact to 2e-9."""
+
+
+class SiLU(Elementwise, frozen=True, kw_only=True, tag="silu"):
+    """y = x / (1 + e⁻ˣ) (also called swish). Paddle's own gradient is NaN below -88 in float32."""
+
+
+class Softmax(Elementwise, frozen=True, kw_only=True, tag="softmax"):
+    """y = eˣ / Σ eˣ over the last axis. The losses take logits: it is not for the end of a model.
+
+    Paddle on the CPU cuts off at max - 64.
+    """
+
+
+class Dropout(Elementwise, frozen=True, kw_only=True, tag="dropout"):
+    """Training: y = x·mask / (1 - rate), mask ~ Bernoulli(1 - rate). Evaluation: y = x.
+
+    Srivastava et al. 2014, in the inverted form. No two frameworks share a generator: parity jobs
+    supply the mask, plain jobs let the framework draw.
+    """
+
+    name: Name
+    rate: Fraction = 0.5
