@@ -16,6 +16,7 @@ from ..models import Model
 
 Weights = dict[str, np.ndarray]  # "<layer>.<role>" in canonical layout: output axis, input, space
 Masks = dict[str, np.ndarray]  # "<layer>" -> keep-mask, bool [N, *shape]
+Gap = type | str | tuple[str, type]
 Batch = Any  # what `Trainer.stage` returns is the backend's own
 
 DType = Literal["float32", "float64"]
@@ -57,7 +58,10 @@ class Trainer(Protocol):
         """
 
     def gradients(self, batch: Batch) -> tuple[float, Weights]:
-        """Return the mean loss and its gradient for every weight; take no step."""
+        """Return the mean loss and its gradient for every trainable weight; take no step.
+
+        Running statistics stay as they are.
+        """
 
     def activations(self, batch: Batch) -> dict[str, np.ndarray]:
         """Return every layer's output by key, in training mode, in canonical layout."""
@@ -76,15 +80,15 @@ class Adapter(Protocol):
     """What a backend's module defines. `LAYERS`, `LOSSES`, `OPTIMIZERS` map a spec's type to a
     function of this module; what they leave out stands in `UNSUPPORTED` with the reason.
 
-    `UNSUPPORTED` is keyed by a spec's type, or by a mode or dtype. `DEVIATIONS` maps a short name
-    to what differs from the formula, and why.
+    `UNSUPPORTED` is keyed by a spec's type, by a mode or dtype, or by (mode, type). `DEVIATIONS`
+    maps a short name to what differs from the formula, and why.
     """
 
     MODES: tuple[Mode, ...]
     LAYERS: Mapping[type, Any]
     LOSSES: Mapping[type, Any]
     OPTIMIZERS: Mapping[type, Any]
-    UNSUPPORTED: Mapping[type | str, str]
+    UNSUPPORTED: Mapping[Gap, str]
     DEVIATIONS: Mapping[str, str]
 
     def version(self) -> str:
@@ -124,8 +128,10 @@ def refuse_unsupported(adapter: Adapter, model: Model, execution: Execution) -> 
     parts.append(("loss ", model.loss, adapter.LOSSES))
     parts.append(("optimizer ", model.optimizer, adapter.OPTIMIZERS))
     for place, spec, table in parts:
+        reason = adapter.UNSUPPORTED.get((execution.mode, type(spec)))
         if type(spec) not in table:
             reason = adapter.UNSUPPORTED.get(type(spec), "not in this adapter's tables")
+        if reason:
             raise Unsupported(f"{place}({spec.__struct_config__.tag}): {reason}")
 
 
@@ -160,7 +166,7 @@ def starting_state(model: Model, weights: Weights, state: Weights | None) -> tup
     model's names, all of them and no other.
     """
     _check_names(weights, model.weights, "weights")
-    slots = {f"{name}.{slot}": name for name in model.weights for slot in model.optimizer.slots()}
+    slots = {f"{name}.{slot}": name for name in model.trainable for slot in model.optimizer.slots()}
     if state is None:
         return {slot: np.zeros_like(weights[name]) for slot, name in slots.items()}, 0
     _check_names(state, [*slots, "step"], "state")

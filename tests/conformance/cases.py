@@ -15,19 +15,36 @@ from bakeoff.models import Model
 from bakeoff.models.init import dropout_masks, stream
 from bakeoff.models.initializers import Normal
 from bakeoff.models.layers import (
+    ELU,
+    GELU,
+    GRU,
+    LSTM,
     AvgPool2D,
+    BatchNorm,
+    Concat,
+    Conv1D,
     Conv2D,
+    ConvTranspose2D,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
+    GlobalAvgPool1D,
     GlobalAvgPool2D,
     Layer,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
+    MultiHeadAttention,
+    Permute,
     ReLU,
     Reshape,
     Residual,
     Sigmoid,
+    SiLU,
+    SimpleRNN,
+    Softmax,
+    Softplus,
     Tanh,
 )
 from bakeoff.models.losses import (
@@ -38,10 +55,14 @@ from bakeoff.models.losses import (
     Loss,
     SoftmaxCrossEntropy,
 )
-from bakeoff.models.optimizers import SGD, Adam, Optimizer
+from bakeoff.models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from bakeoff.models.schedules import CosineDecay, ExponentialDecay, StepDecay
 
 VECTOR = (4,)
 IMAGE = (2, 5, 7)
+SIGNAL = (2, 11)
+SEQUENCE = (5, 4)
+IDS = (7,)
 BATCH = 3
 _RANDOM = Normal(std=0.5)  # biases too: a bias of zero would hide a wrong one
 _SGD = SGD(learning_rate=0.125)
@@ -60,7 +81,7 @@ class Case:
 
     def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         rng = stream(step, "case", self.id)
-        x = rng.normal(size=(BATCH, *self.model.input)).astype(np.float32).astype(np.float64)
+        x = self._inputs(rng)
         outputs = self.model.output_shape[0]
         match self.model.loss:
             case SoftmaxCrossEntropy():
@@ -70,6 +91,13 @@ class Case:
             case _:
                 y = rng.normal(size=(BATCH, outputs))
                 return x, y.astype(np.float32).astype(np.float64)
+
+    def _inputs(self, rng: np.random.Generator) -> np.ndarray:
+        shape = (BATCH, *self.model.input)
+        first = self.model.layers[0]
+        if isinstance(first, Embedding):  # ids, some of them more than once
+            return rng.integers(first.vocabulary_size, size=shape).astype(np.float64)
+        return rng.normal(size=shape).astype(np.float32).astype(np.float64)
 
     def masks(self, step: int) -> dict[str, np.ndarray]:
         """Draw the dropout masks of one step."""
@@ -86,15 +114,29 @@ def _dense(name: str, units: int, *, use_bias: bool = True) -> Dense:
     )
 
 
+_WEIGHTS = {"weight_initializer": _RANDOM, "bias_initializer": _RANDOM}
+
+
 def _conv(name: str, filters: int, kernel_size: int | tuple[int, int], **options: object) -> Conv2D:
-    return Conv2D(
-        name=name,
-        filters=filters,
-        kernel_size=kernel_size,
-        weight_initializer=_RANDOM,
-        bias_initializer=_RANDOM,
-        **options,
+    return Conv2D(name=name, filters=filters, kernel_size=kernel_size, **_WEIGHTS, **options)
+
+
+def _conv1d(filters: int, kernel_size: int, **options: object) -> Conv1D:
+    return Conv1D(name="tested", filters=filters, kernel_size=kernel_size, **_WEIGHTS, **options)
+
+
+def _up(filters: int, kernel_size: int | tuple[int, int], **options: object) -> ConvTranspose2D:
+    return ConvTranspose2D(
+        name="tested", filters=filters, kernel_size=kernel_size, **_WEIGHTS, **options
     )
+
+
+def _recurrent(layer: type, **options: object) -> Layer:
+    return layer(name="tested", units=3, recurrent_initializer=_RANDOM, **_WEIGHTS, **options)
+
+
+def _attention(**options: object) -> MultiHeadAttention:
+    return MultiHeadAttention(name="tested", num_heads=2, weight_initializer=_RANDOM, **options)
 
 
 def _model(
@@ -114,8 +156,22 @@ def _model(
 
 
 def _layer_case(case_id: str, shape: tuple[int, ...], *under_test: Layer) -> Case:
-    before = _dense("before", 6) if len(shape) == 1 else _conv("before", 3, 1)
+    match shape:
+        case (_,):
+            before: Layer = _dense("before", 6)
+        case (_, _) if shape == SIGNAL:
+            before = Conv1D(name="before", filters=4, kernel_size=1, **_WEIGHTS)
+        case (_, _):
+            before = _dense("before", 6)
+        case _:
+            before = _conv("before", 4, 1)
     return Case(case_id, _model([before, *under_test, Flatten(), _dense("head", 2)], shape))
+
+
+def _batch_norm_case(case_id: str, before: Layer, shape: tuple[int, ...]) -> Case:
+    """Without a bias before it, whose gradient would be nothing but rounding."""
+    tested = BatchNorm(name="tested", momentum=0.25, epsilon=0.125)
+    return Case(case_id, _model([before, tested, Flatten(), _dense("head", 2)], shape))
 
 
 LAYERS = [
@@ -131,6 +187,26 @@ LAYERS = [
     _layer_case(
         "conv2d-padding-1x2-stride2", IMAGE, _conv("tested", 5, 3, padding=(1, 2), stride=2)
     ),
+    _layer_case("dense-sequence", SEQUENCE, _dense("tested", 3)),
+    _layer_case("conv1d", SIGNAL, _conv1d(5, 3)),
+    _layer_case(
+        "conv1d-stride2-padding1-dilation2", SIGNAL, _conv1d(5, 3, stride=2, padding=1, dilation=2)
+    ),
+    _layer_case("conv1d-same-stride3", SIGNAL, _conv1d(5, 4, stride=3, padding="same")),
+    _layer_case("conv1d-groups2-nobias", SIGNAL, _conv1d(6, 3, groups=2, use_bias=False)),
+    _layer_case("conv2d-same", IMAGE, _conv("tested", 5, (2, 3), padding="same")),
+    _layer_case("conv2d-same-stride2", IMAGE, _conv("tested", 5, 4, padding="same", stride=2)),
+    _layer_case("conv2d-same-dilation2", IMAGE, _conv("tested", 5, 2, padding="same", dilation=2)),
+    _layer_case("conv2d-dilation-2x3", IMAGE, _conv("tested", 5, 2, dilation=(2, 3))),
+    _layer_case("conv2d-groups2", IMAGE, _conv("tested", 6, 3, groups=2)),
+    _layer_case("conv2d-depthwise", IMAGE, _conv("tested", 8, 3, groups=4, padding=1)),
+    _layer_case("conv_transpose2d", IMAGE, _up(5, (2, 3))),
+    _layer_case("conv_transpose2d-stride2-padding1", IMAGE, _up(5, 3, stride=2, padding=1)),
+    _layer_case(
+        "conv_transpose2d-output_padding1-nobias",
+        IMAGE,
+        _up(5, 3, stride=(2, 3), padding=1, output_padding=1, use_bias=False),
+    ),
     _layer_case("max_pool2d", IMAGE, MaxPool2D(kernel_size=2)),
     _layer_case("max_pool2d-overlapping", IMAGE, MaxPool2D(kernel_size=3, stride=2)),
     _layer_case("max_pool2d-2x3-stride-1x2", IMAGE, MaxPool2D(kernel_size=(2, 3), stride=(1, 2))),
@@ -138,26 +214,71 @@ LAYERS = [
     _layer_case("max_pool2d-ties", IMAGE, ReLU(), MaxPool2D(kernel_size=3, stride=1)),
     _layer_case("avg_pool2d", IMAGE, AvgPool2D(kernel_size=2)),
     _layer_case("avg_pool2d-2x3-stride-1x2", IMAGE, AvgPool2D(kernel_size=(2, 3), stride=(1, 2))),
+    _layer_case("avg_pool2d-padding", IMAGE, AvgPool2D(kernel_size=3, stride=2, padding=1)),
+    _layer_case(
+        "avg_pool2d-padding-not-counted",
+        IMAGE,
+        AvgPool2D(kernel_size=(2, 3), stride=2, padding=(0, 1), count_include_pad=False),
+    ),
+    _layer_case("global_avg_pool1d", SEQUENCE, GlobalAvgPool1D()),
     _layer_case("global_avg_pool2d", IMAGE, GlobalAvgPool2D()),
     _layer_case("flatten", IMAGE, Flatten()),
     _layer_case("reshape-vector-to-image", VECTOR, Reshape(shape=(1, 2, 3)), _conv("tested", 2, 2)),
-    _layer_case("reshape-image-to-image", IMAGE, Reshape(shape=(7, 3, 5)), _conv("tested", 2, 2)),
+    _layer_case("reshape-image-to-image", IMAGE, Reshape(shape=(7, 4, 5)), _conv("tested", 2, 2)),
+    _layer_case("permute-sequence", SEQUENCE, Permute(axes=(1, 0)), _dense("tested", 3)),
+    _layer_case("permute-image", IMAGE, Permute(axes=(2, 0, 1)), _conv("tested", 2, 2)),
+    _batch_norm_case("batch_norm", _conv("before", 4, 1, use_bias=False), IMAGE),
+    _batch_norm_case("batch_norm-vector", _dense("before", 6, use_bias=False), VECTOR),
+    _layer_case("layer_norm", VECTOR, LayerNorm(name="tested", epsilon=0.125)),
+    _layer_case("layer_norm-sequence", SEQUENCE, LayerNorm(name="tested")),
+    Case(
+        "embedding",
+        _model(
+            [
+                Embedding(name="tested", vocabulary_size=5, units=3, weight_initializer=_RANDOM),
+                Flatten(),
+                _dense("head", 2),
+            ],
+            IDS,
+        ),
+    ),
+    *(
+        _layer_case(f"{tag}{suffix}", SEQUENCE, _recurrent(layer, **options))
+        for tag, layer in (("simple_rnn", SimpleRNN), ("lstm", LSTM), ("gru", GRU))
+        for suffix, options in (
+            ("", {}),
+            ("-sequences", {"return_sequences": True}),
+            ("-bidirectional", {"bidirectional": True}),
+            ("-bidirectional-sequences", {"bidirectional": True, "return_sequences": True}),
+        )
+    ),
+    _layer_case("simple_rnn-relu", SEQUENCE, _recurrent(SimpleRNN, activation="relu")),
+    _layer_case("multi_head_attention", SEQUENCE, _attention()),
+    _layer_case("multi_head_attention-causal", SEQUENCE, _attention(causal=True)),
     _layer_case("relu", VECTOR, ReLU()),
     _layer_case("relu-image", IMAGE, ReLU()),
     _layer_case("leaky_relu", VECTOR, LeakyReLU()),
     _layer_case("leaky_relu-slope", VECTOR, LeakyReLU(negative_slope=0.25)),
     _layer_case("sigmoid", VECTOR, Sigmoid()),
     _layer_case("tanh", VECTOR, Tanh()),
+    _layer_case("elu", VECTOR, ELU()),
+    _layer_case("elu-alpha", VECTOR, ELU(alpha=0.25)),
+    _layer_case("gelu", VECTOR, GELU()),
+    _layer_case("gelu-tanh", VECTOR, GELU(approximation="tanh")),
+    _layer_case("softplus", VECTOR, Softplus()),
+    _layer_case("silu", VECTOR, SiLU()),
+    _layer_case("softmax", VECTOR, Softmax()),
+    _layer_case("softmax-sequence", SEQUENCE, Softmax()),
     _layer_case("dropout", VECTOR, Dropout(name="tested", rate=0.25)),
     _layer_case("dropout-image", IMAGE, Dropout(name="tested", rate=0.5)),
     _layer_case(
-        "residual-identity", IMAGE, Residual(body=(_conv("inner", 3, 3, padding=1), ReLU()))
+        "residual-identity", IMAGE, Residual(body=(_conv("inner", 4, 3, padding=1), ReLU()))
     ),
     _layer_case(
         "residual-shortcut",
         IMAGE,
         Residual(
-            body=(_conv("inner1", 4, 3, padding=1), ReLU(), _conv("inner2", 5, 2, stride=2)),
+            body=(_conv("inner1", 6, 3, padding=1), ReLU(), _conv("inner2", 5, 2, stride=2)),
             shortcut=(_conv("shortcut", 5, 2, stride=2),),
         ),
     ),
@@ -165,6 +286,10 @@ LAYERS = [
         "residual-nested-dropout",
         VECTOR,
         Residual(body=(Residual(body=(Dropout(name="tested", rate=0.5), _dense("inner", 6))),)),
+    ),
+    _layer_case("concat", VECTOR, Concat(paths=((), (_dense("inner", 5), Tanh()), (ReLU(),)))),
+    _layer_case(
+        "concat-image", IMAGE, Concat(paths=((_conv("inner", 5, 3, padding=1),), (ReLU(),)))
     ),
 ]
 
@@ -179,6 +304,7 @@ LOSSES = [
     _loss_case("huber", 2, Huber()),
     _loss_case("huber-delta", 2, Huber(delta=0.25)),
     _loss_case("softmax_cross_entropy", 6, SoftmaxCrossEntropy()),
+    _loss_case("softmax_cross_entropy-smoothing", 6, SoftmaxCrossEntropy(label_smoothing=0.25)),
     _loss_case("binary_cross_entropy", 1, BinaryCrossEntropy()),
 ]
 
@@ -188,6 +314,8 @@ def _optimizer_case(case_id: str, optimizer: Optimizer) -> Case:
     model = _model(layers, IMAGE, loss=SoftmaxCrossEntropy(), optimizer=optimizer)
     return Case(case_id, model)
 
+
+_ADAM = {"learning_rate": 0.125, "beta1": 0.875, "beta2": 1 - 2**-10, "epsilon": 2**-10}
 
 # Hyperparameters that float32 holds exactly, and an epsilon large enough to show where it stands.
 OPTIMIZERS = [
@@ -199,8 +327,47 @@ OPTIMIZERS = [
         "sgd-nesterov-weight_decay",
         SGD(learning_rate=0.125, momentum=0.875, nesterov=True, weight_decay=0.25),
     ),
-    _optimizer_case(
-        "adam", Adam(learning_rate=0.125, beta1=0.875, beta2=1 - 2**-10, epsilon=2**-10)
-    ),
+    _optimizer_case("adam", Adam(**_ADAM)),
     _optimizer_case("adam-beta1-0", Adam(learning_rate=0.125, beta1=0.0, beta2=0.75, epsilon=0.5)),
+    _optimizer_case("adam-weight_decay", Adam(**_ADAM, weight_decay=0.25)),
+    _optimizer_case("adamw", AdamW(**_ADAM, weight_decay=0.25)),
+    _optimizer_case("rmsprop", RMSprop(learning_rate=0.125, rho=0.875, epsilon=2**-6)),
+    _optimizer_case(
+        "rmsprop-weight_decay",
+        RMSprop(learning_rate=0.125, rho=0.875, epsilon=2**-6, weight_decay=0.25),
+    ),
+    _optimizer_case("adagrad", Adagrad(learning_rate=0.125, epsilon=2**-6)),
+    _optimizer_case("sgd-clip_value", SGD(learning_rate=0.125, clip_value=0.0625)),
+    _optimizer_case("sgd-clip_norm", SGD(learning_rate=0.125, clip_norm=0.25, momentum=0.5)),
+    _optimizer_case(
+        "adam-clip_both-weight_decay",
+        Adam(**_ADAM, clip_value=0.125, clip_norm=0.25, weight_decay=0.25),
+    ),
+    _optimizer_case(
+        "sgd-momentum-step", SGD(learning_rate=0.25, momentum=0.875, schedule=StepDecay(steps=2))
+    ),
+    _optimizer_case(
+        "sgd-nesterov-cosine-warmup",
+        SGD(
+            learning_rate=0.25,
+            momentum=0.875,
+            nesterov=True,
+            schedule=CosineDecay(steps=3, warmup_steps=2),
+        ),
+    ),
+    _optimizer_case("adamw-exponential", AdamW(**_ADAM, schedule=ExponentialDecay(steps=3))),
+    Case(
+        "batch_norm-running",
+        _model(
+            [
+                _conv("conv", 3, 2, use_bias=False),
+                BatchNorm(name="norm", momentum=0.25),
+                Flatten(),
+                _dense("head", 5),
+            ],
+            IMAGE,
+            loss=SoftmaxCrossEntropy(),
+            optimizer=SGD(learning_rate=0.125, momentum=0.5),
+        ),
+    ),
 ]

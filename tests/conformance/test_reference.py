@@ -5,6 +5,7 @@ float64, convolution, pooling, losses and optimizers against their formulas writ
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from bakeoff.backends import numpy as reference
 from bakeoff.backends.contract import Weights
 from bakeoff.models.init import initial_weights
-from bakeoff.models.layers import AvgPool2D, Conv2D, MaxPool2D
-from bakeoff.models.optimizers import SGD
+from bakeoff.models.layers import AvgPool2D, Conv1D, Conv2D, MaxPool2D
+from bakeoff.models.optimizers import SGD, Adagrad, AdamW, Optimizer, RMSprop
+from bakeoff.models.schedules import CosineDecay, ExponentialDecay, Schedule, StepDecay
 from bakeoff.models.shapes import pair
 from conformance.cases import LAYERS, LOSSES, OPTIMIZERS, Case
 from conformance.driving import SEED, staged, start
@@ -30,8 +32,9 @@ def test_gradients_are_central_differences(case: Case) -> None:
     weights = initial_weights(case.model, SEED, "float64")
     trainer = start(reference, case, "float64", weights=weights)
     _, gradients = trainer.gradients(staged(trainer, case, "float64", 1)[0])
-    assert sorted(gradients) == sorted(case.model.weights)
-    for name, weight in weights.items():
+    assert sorted(gradients) == sorted(case.model.trainable)
+    for name in case.model.trainable:
+        weight = weights[name]
         numeric = np.empty_like(weight)
         for index in np.ndindex(weight.shape):
             up, down = (_loss(case, weights, name, index, step) for step in (_H, -_H))
@@ -73,37 +76,65 @@ def _in_loops(
     shape: tuple[int, ...],
     weights: Weights,
 ) -> np.ndarray:
-    kernel = pair(layer.kernel_size)
-    stride = pair(layer.stride or layer.kernel_size)
-    padding = pair(getattr(layer, "padding", 0))
     y = np.empty((len(x), *shape))
     for n, c, i, j in np.ndindex(y.shape):
-        terms = []
-        for u, v in np.ndindex(*kernel):
-            row, column = i * stride[0] + u - padding[0], j * stride[1] + v - padding[1]
-            if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
-                here = x[n, :, row, column]
-                if isinstance(layer, Conv2D):
-                    terms += list(weights[f"{layer.name}.weight"][c, :, u, v] * here)
-                else:
-                    terms.append(here[c])
         if isinstance(layer, Conv2D):
+            per_group = layer.filters // layer.groups
+            channels = np.split(x[n], layer.groups)[c // per_group]
+            kernel = weights[f"{layer.name}.weight"][c]
             bias = weights[f"{layer.name}.bias"][c] if layer.use_bias else 0.0
-            y[n, c, i, j] = math.fsum(terms) + bias
-        elif isinstance(layer, MaxPool2D):
-            y[n, c, i, j] = max(terms)
+            met = _meets(layer, channels, i, j)
+            y[n, c, i, j] = math.fsum(np.sum(kernel[:, u, v] * at) for (u, v), at in met) + bias
         else:
-            y[n, c, i, j] = math.fsum(terms) / len(terms)
+            inside = [float(v[c]) for _, v in _meets(layer, x[n], i, j)]
+            area = math.prod(pair(layer.kernel_size))
+            if isinstance(layer, MaxPool2D):
+                y[n, c, i, j] = max(inside)
+            else:
+                counted = area if layer.count_include_pad else len(inside)
+                y[n, c, i, j] = math.fsum(inside) / counted
     return y
+
+
+def _meets(
+    layer: Conv2D | MaxPool2D | AvgPool2D, x: np.ndarray, i: int, j: int
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Yield the places of the window at (i, j) that lie inside x [C, H, W], and x there."""
+    stride, dilation = pair(layer.stride or layer.kernel_size), pair(getattr(layer, "dilation", 1))
+    if isinstance(layer, Conv2D):
+        first = [before for before, _ in layer.pads(x.shape)]
+    else:
+        first = list(pair(layer.padding))
+    for u, v in np.ndindex(*pair(layer.kernel_size)):
+        row = i * stride[0] + u * dilation[0] - first[0]
+        column = j * stride[1] + v * dilation[1] - first[1]
+        if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
+            yield (u, v), x[:, row, column]
+
+
+@pytest.mark.parametrize(
+    ("space", "kernel", "stride", "dilation", "pads"),
+    [(7, 3, 1, 1, (1, 1)), (7, 2, 1, 1, (0, 1)), (7, 4, 3, 1, (1, 2)), (7, 2, 2, 3, (1, 2)),
+     (8, 1, 2, 1, (0, 0))],
+)  # fmt: skip
+def test_same_is_the_rule_of_tensorflow(
+    space: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]
+) -> None:
+    """Worked out by hand; the smaller half comes first."""
+    layer = Conv1D(
+        name="c", filters=1, kernel_size=kernel, stride=stride, dilation=dilation, padding="same"
+    )
+    assert layer.pads((1, space)) == (pads,)
+    assert layer.output_shape((1, space)) == (1, math.ceil(space / stride))
 
 
 def test_max_pool_gives_the_gradient_of_a_tie_to_the_first() -> None:
     case = next(case for case in LAYERS if case.id == "max_pool2d")
     node = case.model.nodes[1]
-    run = reference._Pass({}, True, None, np.random.default_rng(0), {})
-    y, backprop = reference.max_pool2d(node, np.zeros((1, 3, 5, 7)), run)
+    run = reference._Pass({}, True, None, np.random.default_rng(0), {}, {})
+    y, backprop = reference.max_pool2d(node, np.zeros((1, 4, 5, 7)), run)
     dx, _ = backprop(np.ones_like(y))
-    expected = np.zeros((1, 3, 5, 7))
+    expected = np.zeros((1, 4, 5, 7))
     expected[:, :, 0:4:2, 0:6:2] = 1
     np.testing.assert_array_equal(dx, expected)
 
@@ -155,22 +186,74 @@ def test_optimizers_are_their_formula_in_scalars(case: Case) -> None:
     name, index = "conv.weight", (1, 0, 1, 0)
     trainer = start(reference, case, "float64")
     optimizer = case.model.optimizer
-    w, slots = float(trainer.weights()[name][index]), dict.fromkeys("mv", 0.0)
+    w, slots = float(trainer.weights()[name][index]), dict.fromkeys("mvs", 0.0)
     for t, batch in enumerate(staged(trainer, case, "float64", 5), start=1):
-        g = float(trainer.gradients(batch)[1][name][index])
-        w = _scalar_step(optimizer, w, g, slots, t)
+        g = _clipped(optimizer, trainer.gradients(batch)[1], name, index)
+        rate = optimizer.learning_rate * _factor(optimizer.schedule, t - 1)
+        w = _scalar_step(optimizer, w, g, slots, t, rate)
         trainer.train([batch])
-        assert trainer.weights()[name][index] == pytest.approx(w, rel=1e-14)
+        assert trainer.weights()[name][index] == pytest.approx(w, rel=1e-13)
 
 
-def _scalar_step(optimizer: object, w: float, g: float, slots: dict[str, float], t: int) -> float:
-    if isinstance(optimizer, SGD):
+def _clipped(optimizer: Optimizer, gradients: Weights, name: str, index: tuple[int, ...]) -> float:
+    limit = optimizer.clip_value or math.inf
+    every = [min(max(float(g), -limit), limit) for a in gradients.values() for g in a.flat]
+    norm = math.sqrt(math.fsum(g * g for g in every))
+    g = min(max(float(gradients[name][index]), -limit), limit)
+    return g * min(1.0, (optimizer.clip_norm or math.inf) / norm)
+
+
+def _factor(schedule: Schedule, t: int) -> float:
+    if t < schedule.warmup_steps:
+        return (t + 1) / schedule.warmup_steps
+    t -= schedule.warmup_steps
+    match schedule:
+        case StepDecay():
+            return float(schedule.gamma ** (t // schedule.steps))
+        case ExponentialDecay():
+            return float(schedule.gamma ** (t / schedule.steps))
+        case CosineDecay():
+            return (1 + math.cos(math.pi * min(t / schedule.steps, 1))) / 2
+    return 1.0
+
+
+def _scalar_step(
+    optimizer: Optimizer, w: float, g: float, slots: dict[str, float], t: int, rate: float
+) -> float:
+    if isinstance(optimizer, AdamW):
+        w -= rate * optimizer.weight_decay * w
+    else:
         g += optimizer.weight_decay * w
-        slots["v"] = optimizer.momentum * slots["v"] + g
-        ahead = g + optimizer.momentum * slots["v"]
-        return w - optimizer.learning_rate * (ahead if optimizer.nesterov else slots["v"])
+    match optimizer:
+        case SGD():
+            slots["v"] = optimizer.momentum * slots["v"] + g
+            ahead = g + optimizer.momentum * slots["v"]
+            return w - rate * (ahead if optimizer.nesterov else slots["v"])
+        case RMSprop():
+            slots["s"] = optimizer.rho * slots["s"] + (1 - optimizer.rho) * g * g
+            return w - rate * g / math.sqrt(slots["s"] + optimizer.epsilon)
+        case Adagrad():
+            slots["s"] += g * g
+            return w - rate * g / math.sqrt(slots["s"] + optimizer.epsilon)
     b1, b2 = optimizer.beta1, optimizer.beta2
     slots["m"] = b1 * slots["m"] + (1 - b1) * g
     slots["v"] = b2 * slots["v"] + (1 - b2) * g * g
     mhat, vhat = slots["m"] / (1 - b1**t), slots["v"] / (1 - b2**t)
-    return w - optimizer.learning_rate * mhat / (math.sqrt(vhat) + optimizer.epsilon)
+    return w - rate * mhat / (math.sqrt(vhat) + optimizer.epsilon)
+
+
+def test_batch_norm_moves_its_running_statistics_in_training_alone() -> None:
+    """The mean and the biased variance of each batch, weighted with the momentum."""
+    case = next(case for case in OPTIMIZERS if case.id == "batch_norm-running")
+    trainer = start(reference, case, "float64")
+    (batch,) = staged(trainer, case, "float64", 1)
+    x = trainer.activations(batch)["conv"]
+    mean, var = x.mean(axis=(0, 2, 3)), ((x - x.mean(axis=(0, 2, 3), keepdims=True)) ** 2)
+    before = trainer.weights()
+    assert np.all(before["norm.running_mean"] == 0)
+    trainer.train([batch])
+    after = trainer.weights()
+    bound = float64_bound(case.model, len(x))
+    assert_parity(after["norm.running_mean"], 0.25 * mean, name="mean", bound=bound)
+    expected = 0.75 + 0.25 * var.mean(axis=(0, 2, 3))
+    assert_parity(after["norm.running_var"], expected, name="var", bound=bound)
