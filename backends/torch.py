@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,26 +20,45 @@ from torch.nn import functional
 
 from ..models import Model, Node
 from ..models.layers import (
+    ELU,
+    GELU,
+    GRU,
+    LSTM,
     AvgPool2D,
+    BatchNorm,
+    Concat,
+    Conv1D,
     Conv2D,
+    ConvTranspose2D,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
+    GlobalAvgPool1D,
     GlobalAvgPool2D,
     Layer,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
+    MultiHeadAttention,
+    Permute,
     ReLU,
     Reshape,
     Residual,
     Sigmoid,
+    SiLU,
+    SimpleRNN,
+    Softmax,
+    Softplus,
     Tanh,
 )
+from ..models.layers.recurrent import DIRECTIONS
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
-from ..models.optimizers import SGD, Adam
-from ..models.shapes import Shape, pair
+from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ..models.shapes import pair
 from .contract import (
     Execution,
+    Gap,
     Layout,
     Masks,
     Mode,
@@ -51,7 +71,7 @@ from .contract import (
     to_native,
 )
 
-Lowered = tuple[nn.Module, dict[str, nn.Parameter]]  # the native layer, its variables by role
+Lowered = tuple[nn.Module, dict[str, Tensor]]  # the native layer, its variables by role
 _TensorMasks = dict[str, Tensor]
 
 LAYOUT: Layout = {}  # PyTorch's own order of axes is the canonical one
@@ -62,18 +82,59 @@ LAYOUT: Layout = {}  # PyTorch's own order of axes is the canonical one
 
 def dense(node: Node[Dense]) -> Lowered:
     layer = node.layer
-    module = nn.Linear(node.input_shape[0], layer.units, bias=layer.use_bias)
+    module = nn.Linear(node.input_shape[-1], layer.units, bias=layer.use_bias)
     return module, dict(module.named_parameters())
+
+
+def conv1d(node: Node[Conv1D]) -> Lowered:
+    layer = node.layer
+    return _convolution(node, nn.Conv1d, layer.kernel_size, layer.stride, layer.dilation)
 
 
 def conv2d(node: Node[Conv2D]) -> Lowered:
     layer = node.layer
-    module = nn.Conv2d(
+    sizes = (pair(layer.kernel_size), pair(layer.stride), pair(layer.dilation))
+    return _convolution(node, nn.Conv2d, *sizes)
+
+
+def _convolution(
+    node: Node[Conv1D] | Node[Conv2D],
+    native: type[nn.Module],
+    kernel: Any,
+    stride: Any,
+    dilation: Any,
+) -> Lowered:
+    layer, pads = node.layer, node.layer.pads(node.input_shape)
+    even = all(before == after for before, after in pads)
+    module = native(
+        node.input_shape[0],
+        layer.filters,
+        kernel,
+        stride=stride,
+        padding=tuple(before for before, _ in pads) if even else 0,
+        dilation=dilation,
+        groups=layer.groups,
+        bias=layer.use_bias,
+    )
+    variables = dict(module.named_parameters())
+    if even:
+        return module, variables
+    # F.pad counts from the last axis
+    border = [amount for before_after in reversed(pads) for amount in before_after]
+    return nn.Sequential(
+        nn.ConstantPad2d(border, 0.0) if len(pads) == 2 else nn.ConstantPad1d(border, 0.0), module
+    ), variables
+
+
+def conv_transpose2d(node: Node[ConvTranspose2D]) -> Lowered:
+    layer = node.layer
+    module = nn.ConvTranspose2d(
         node.input_shape[0],
         layer.filters,
         pair(layer.kernel_size),
         stride=pair(layer.stride),
         padding=pair(layer.padding),
+        output_padding=layer.output_padding,
         bias=layer.use_bias,
     )
     return module, dict(module.named_parameters())
@@ -87,7 +148,13 @@ def max_pool2d(node: Node[MaxPool2D]) -> Lowered:
 
 def avg_pool2d(node: Node[AvgPool2D]) -> Lowered:
     layer = node.layer
-    return nn.AvgPool2d(pair(layer.kernel_size), pair(layer.stride or layer.kernel_size)), {}
+    stride = pair(layer.stride or layer.kernel_size)
+    sizes = (pair(layer.kernel_size), stride, pair(layer.padding))
+    return nn.AvgPool2d(*sizes, count_include_pad=layer.count_include_pad), {}
+
+
+def global_avg_pool1d(node: Node[GlobalAvgPool1D]) -> Lowered:
+    return _Function(lambda x: x.mean(1)), {}
 
 
 def global_avg_pool2d(node: Node[GlobalAvgPool2D]) -> Lowered:
@@ -99,7 +166,70 @@ def flatten(node: Node[Flatten]) -> Lowered:
 
 
 def reshape(node: Node[Reshape]) -> Lowered:
-    return _Reshape(node.output_shape), {}
+    return _Function(lambda x: x.reshape(-1, *node.output_shape)), {}
+
+
+def permute(node: Node[Permute]) -> Lowered:
+    axes = (0, *(axis + 1 for axis in node.layer.axes))
+    return _Function(lambda x: x.permute(axes)), {}
+
+
+def batch_norm(node: Node[BatchNorm]) -> Lowered:
+    module = _BatchNorm(node.input_shape[0], node.layer)
+    variables = {"gamma": module.weight, "beta": module.bias}
+    statistics = {role: getattr(module, role) for role in ("running_mean", "running_var")}
+    return module, variables | statistics
+
+
+def layer_norm(node: Node[LayerNorm]) -> Lowered:
+    module = nn.LayerNorm(node.input_shape[-1], eps=node.layer.epsilon)
+    return module, {"gamma": module.weight, "beta": module.bias}
+
+
+def embedding(node: Node[Embedding]) -> Lowered:
+    native = nn.Embedding(node.layer.vocabulary_size, node.layer.units)
+    return nn.Sequential(_Function(lambda x: x.long()), native), {"weight": native.weight}
+
+
+def simple_rnn(node: Node[SimpleRNN]) -> Lowered:
+    return _recurrent(node, nn.RNN, nonlinearity=node.layer.activation)
+
+
+def lstm(node: Node[LSTM]) -> Lowered:
+    return _recurrent(node, nn.LSTM)
+
+
+def gru(node: Node[GRU]) -> Lowered:
+    return _recurrent(node, nn.GRU)
+
+
+def _recurrent(
+    node: Node[SimpleRNN] | Node[LSTM] | Node[GRU], native: type[nn.RNNBase], **options: str
+) -> Lowered:
+    layer = node.layer
+    module = native(
+        node.input_shape[-1],
+        layer.units,
+        batch_first=True,
+        bidirectional=layer.bidirectional,
+        **options,
+    )
+    variables: dict[str, Tensor] = {}
+    for prefix, suffix in zip(DIRECTIONS[: len(layer.directions)], ("", "_reverse"), strict=False):
+        second = getattr(module, f"bias_hh_l0{suffix}")
+        variables[f"{prefix}weight"] = getattr(module, f"weight_ih_l0{suffix}")
+        variables[f"{prefix}recurrent_weight"] = getattr(module, f"weight_hh_l0{suffix}")
+        variables[f"{prefix}bias"] = getattr(module, f"bias_ih_l0{suffix}")
+        if "recurrent_bias" in layer.biases:
+            variables[f"{prefix}recurrent_bias"] = second
+        else:  # a second copy of one bias would double its learning rate
+            nn.init.zeros_(second).requires_grad_(False)
+    return _Recurrent(module, layer.return_sequences), variables
+
+
+def multi_head_attention(node: Node[MultiHeadAttention]) -> Lowered:
+    module = _Attention(node.input_shape[1], node.layer)
+    return module, {role: getattr(module, role) for role in node.layer.weights(node.input_shape)}
 
 
 def relu(node: Node[ReLU]) -> Lowered:
@@ -110,12 +240,32 @@ def leaky_relu(node: Node[LeakyReLU]) -> Lowered:
     return nn.LeakyReLU(node.layer.negative_slope), {}
 
 
+def elu(node: Node[ELU]) -> Lowered:
+    return nn.ELU(node.layer.alpha), {}
+
+
+def gelu(node: Node[GELU]) -> Lowered:
+    return nn.GELU(node.layer.approximation), {}
+
+
 def sigmoid(node: Node[Sigmoid]) -> Lowered:
     return nn.Sigmoid(), {}
 
 
 def tanh(node: Node[Tanh]) -> Lowered:
     return nn.Tanh(), {}
+
+
+def softplus(node: Node[Softplus]) -> Lowered:
+    return nn.Softplus(), {}
+
+
+def silu(node: Node[SiLU]) -> Lowered:
+    return nn.SiLU(), {}
+
+
+def softmax(node: Node[Softmax]) -> Lowered:
+    return nn.Softmax(dim=-1), {}
 
 
 def dropout(node: Node[Dropout]) -> Lowered:
@@ -128,13 +278,80 @@ def residual(node: Node[Residual]) -> Lowered:
     return _Residual(body, shortcut), variables | others
 
 
-class _Reshape(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+def concat(node: Node[Concat]) -> Lowered:
+    paths: list[nn.Module] = []
+    variables: dict[str, Tensor] = {}
+    for nodes in node.branches.values():
+        path, own = _lower(nodes)
+        paths.append(path)
+        variables |= own
+    return _Concat(paths), variables
+
+
+class _Function(nn.Module):
+    """A function of tensors where a layer is expected."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self._shape = shape
+        self._function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, *self._shape)
+        return self._function(x)
+
+
+class _BatchNorm(nn.Module):
+    """Native, but for the running variance: PyTorch keeps the unbiased one."""
+
+    def __init__(self, channels: int, layer: BatchNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = (nn.Parameter(torch.empty(channels)) for _ in range(2))
+        # Not buffers: Module.to would leave the adapter with those of the old dtype.
+        self.running_mean, self.running_var = (
+            nn.Parameter(torch.empty(channels), requires_grad=False) for _ in range(2)
+        )
+        self._momentum, self._epsilon = layer.momentum, layer.epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Clones, because backward fails on statistics that were edited after the call.
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        y = functional.batch_norm(
+            x, mean, var, self.weight, self.bias, self.training, self._momentum, self._epsilon
+        )
+        if self.training:
+            count = x.numel() // x.shape[1]
+            kept = (1 - self._momentum) * self.running_var
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(kept + (var - kept) * ((count - 1) / count))
+        return y
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, native: nn.RNNBase, return_sequences: bool) -> None:
+        super().__init__()
+        self._native, self._return_sequences = native, return_sequences
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, last = self._native(x)
+        if self._return_sequences:
+            return states
+        last = last[0] if isinstance(last, tuple) else last  # an LSTM's is (h, c)
+        return torch.cat(tuple(last), dim=-1)  # [directions, N, H]; states[:, -1] is not the last
+
+
+class _Attention(nn.Module):
+    def __init__(self, features: int, layer: MultiHeadAttention) -> None:
+        super().__init__()
+        for role in ("query_weight", "key_weight", "value_weight", "output_weight"):
+            setattr(self, role, nn.Parameter(torch.empty(features, features)))
+        self._heads, self._causal = layer.num_heads, layer.causal
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            functional.linear(x, weight).unflatten(-1, (self._heads, -1)).transpose(1, 2)
+            for weight in (self.query_weight, self.key_weight, self.value_weight)
+        )
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=self._causal)
+        return functional.linear(y.transpose(1, 2).flatten(2), self.output_weight)
 
 
 class _Dropout(nn.Module):
@@ -157,7 +374,7 @@ class _Sequence(nn.Module):
 
     def forward(self, x: Tensor, masks: _TensorMasks | None) -> Tensor:
         for layer in self._layers:
-            takes_masks = isinstance(layer, _Dropout | _Residual)
+            takes_masks = isinstance(layer, _Dropout | _Residual | _Concat)
             x = layer(x, masks) if takes_masks else layer(x)
         return x
 
@@ -169,6 +386,15 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor, masks: _TensorMasks | None) -> Tensor:
         return self._body(x, masks) + self._shortcut(x, masks)
+
+
+class _Concat(nn.Module):
+    def __init__(self, paths: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self._paths = nn.ModuleList(paths)
+
+    def forward(self, x: Tensor, masks: _TensorMasks | None) -> Tensor:
+        return torch.cat([path(x, masks) for path in self._paths], dim=1)
 
 
 # Losses: a function of (logits, targets)
@@ -189,7 +415,7 @@ def huber(loss: Huber) -> _Loss:
 
 
 def softmax_cross_entropy(loss: SoftmaxCrossEntropy) -> _Loss:
-    return functional.cross_entropy
+    return lambda z, y: functional.cross_entropy(z, y, label_smoothing=loss.label_smoothing)
 
 
 def binary_cross_entropy(loss: BinaryCrossEntropy) -> _Loss:
@@ -214,30 +440,93 @@ def sgd(optimizer: SGD, parameters: list[nn.Parameter]) -> _Optimizer:
 
 
 def adam(optimizer: Adam, parameters: list[nn.Parameter]) -> _Optimizer:
-    native = torch.optim.Adam(
+    return _adam(torch.optim.Adam, optimizer, parameters)
+
+
+def adamw(optimizer: AdamW, parameters: list[nn.Parameter]) -> _Optimizer:
+    return _adam(torch.optim.AdamW, optimizer, parameters)
+
+
+def _adam(
+    native: type[torch.optim.Adam], optimizer: Adam | AdamW, parameters: list[nn.Parameter]
+) -> _Optimizer:
+    made = native(
         parameters,
         lr=optimizer.learning_rate,
         betas=(optimizer.beta1, optimizer.beta2),
         eps=optimizer.epsilon,
+        weight_decay=optimizer.weight_decay,
         fused=True,
     )
-    return native, {"m": "exp_avg", "v": "exp_avg_sq"}
+    return made, {"m": "exp_avg", "v": "exp_avg_sq"}
+
+
+def rmsprop(optimizer: RMSprop, parameters: list[nn.Parameter]) -> _Optimizer:
+    return _SquareRoot(parameters, optimizer, keep=optimizer.rho, add=1 - optimizer.rho), _S
+
+
+def adagrad(optimizer: Adagrad, parameters: list[nn.Parameter]) -> _Optimizer:
+    return _SquareRoot(parameters, optimizer, keep=1.0, add=1.0), _S
+
+
+_S = {"s": "s"}
+
+
+class _SquareRoot(torch.optim.Optimizer):
+    """s ← keep·s + add·g²; w ← w - η g / √(s + ε): PyTorch's RMSprop and Adagrad have √s + ε."""
+
+    def __init__(
+        self, parameters: list[nn.Parameter], spec: RMSprop | Adagrad, *, keep: float, add: float
+    ) -> None:
+        super().__init__(parameters, {"lr": spec.learning_rate})
+        self._spec, self._keep, self._add = spec, keep, add
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def step(self, closure: None = None) -> None:
+        group = self.param_groups[0]
+        parameters = group["params"]
+        gradients = [p.grad for p in parameters]
+        if self._spec.weight_decay:
+            gradients = torch._foreach_add(gradients, parameters, alpha=self._spec.weight_decay)
+        s = [self.state[p]["s"] for p in parameters]
+        torch._foreach_mul_(s, self._keep)
+        torch._foreach_addcmul_(s, gradients, gradients, self._add)
+        roots = torch._foreach_add(s, self._spec.epsilon)
+        torch._foreach_sqrt_(roots)
+        torch._foreach_addcdiv_(parameters, gradients, roots, -group["lr"])
 
 
 LAYERS: dict[type, Callable[..., Any]] = {
     Dense: dense,
+    Conv1D: conv1d,
     Conv2D: conv2d,
+    ConvTranspose2D: conv_transpose2d,
     MaxPool2D: max_pool2d,
     AvgPool2D: avg_pool2d,
+    GlobalAvgPool1D: global_avg_pool1d,
     GlobalAvgPool2D: global_avg_pool2d,
     Flatten: flatten,
     Reshape: reshape,
+    Permute: permute,
+    BatchNorm: batch_norm,
+    LayerNorm: layer_norm,
+    Embedding: embedding,
+    SimpleRNN: simple_rnn,
+    LSTM: lstm,
+    GRU: gru,
+    MultiHeadAttention: multi_head_attention,
     ReLU: relu,
     LeakyReLU: leaky_relu,
+    ELU: elu,
+    GELU: gelu,
     Sigmoid: sigmoid,
     Tanh: tanh,
+    Softplus: softplus,
+    SiLU: silu,
+    Softmax: softmax,
     Dropout: dropout,
     Residual: residual,
+    Concat: concat,
 }
 LOSSES: dict[type, Callable[..., Any]] = {
     MSE: mse,
@@ -246,10 +535,21 @@ LOSSES: dict[type, Callable[..., Any]] = {
     SoftmaxCrossEntropy: softmax_cross_entropy,
     BinaryCrossEntropy: binary_cross_entropy,
 }
-OPTIMIZERS: dict[type, Callable[..., Any]] = {SGD: sgd, Adam: adam}
+OPTIMIZERS: dict[type, Callable[..., Any]] = {
+    SGD: sgd,
+    Adam: adam,
+    AdamW: adamw,
+    RMSprop: rmsprop,
+    Adagrad: adagrad,
+}
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
-UNSUPPORTED: dict[type | str, str] = {}
+_NO_RNN = "torch.compile does not compile PyTorch's recurrent layers; use --mode eager"
+UNSUPPORTED: dict[Gap, str] = {
+    ("compiled", SimpleRNN): _NO_RNN,
+    ("compiled", LSTM): _NO_RNN,
+    ("compiled", GRU): _NO_RNN,
+}
 DEVIATIONS: dict[str, str] = {}
 
 
@@ -276,16 +576,26 @@ def build(
     return _Trainer(model, weights, execution, state)
 
 
+def _clip(spec: Optimizer, parameters: list[Tensor]) -> None:
+    gradients = [p.grad for p in parameters]
+    if spec.clip_value:
+        torch._foreach_clamp_min_(gradients, -spec.clip_value)
+        torch._foreach_clamp_max_(gradients, spec.clip_value)
+    if spec.clip_norm:  # PyTorch's clip_grad_norm_ divides by the norm + 1e-6
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (spec.clip_norm / norm).clamp(max=1.0))
+
+
 class _Batch(NamedTuple):
     x: Tensor
     y: Tensor
     masks: _TensorMasks | None
 
 
-def _lower(nodes: Sequence[Node[Layer]]) -> tuple[_Sequence, dict[str, nn.Parameter]]:
+def _lower(nodes: Sequence[Node[Layer]]) -> tuple[_Sequence, dict[str, Tensor]]:
     """Return the native network of `nodes`, and its parameters by canonical name."""
     modules: list[nn.Module] = []
-    parameters: dict[str, nn.Parameter] = {}
+    parameters: dict[str, Tensor] = {}
     for node in nodes:
         module, variables = LAYERS[type(node.layer)](node)
         module.key = node.key
@@ -300,12 +610,14 @@ class _Trainer:
         self, model: Model, weights: Weights, execution: Execution, state: Weights | None
     ) -> None:
         slots, self._step = starting_state(model, weights, state)
+        self._model = model
         self._device = torch.device(execution.device)
         self._dtype = getattr(torch, execution.dtype)
         self._axes = native_axes(LAYOUT, model)
-        self._network, parameters = _lower(model.nodes)
+        self._network, variables = _lower(model.nodes)
         self._network.to(self._device, self._dtype, memory_format=torch.channels_last)
-        self._parameters = {name: parameters[name] for name in model.weights}
+        self._variables = {name: variables[name] for name in model.weights}
+        self._parameters = {name: self._variables[name] for name in model.trainable}
         self._loss = LOSSES[type(model.loss)](model.loss)
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
         self._optimizer, self._slots = make_optimizer(
@@ -328,17 +640,25 @@ class _Trainer:
         for batch in batches:
             loss = self._mean_loss(batch)
             loss.backward()
-            self._optimizer.step()
-            self._optimizer.zero_grad()
+            self._take_step()
             losses.append(loss.detach())
-        self._step += len(batches)
         result = torch.stack(losses).cpu().numpy()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return result
 
+    def _take_step(self) -> None:
+        spec = self._model.optimizer
+        if spec.clip_value or spec.clip_norm:
+            _clip(spec, list(self._parameters.values()))
+        self._optimizer.param_groups[0]["lr"] = spec.rate(self._step)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._step += 1
+
     def gradients(self, batch: _Batch) -> tuple[float, Weights]:
-        loss = self._mean_loss(batch)
+        with self._statistics_kept():
+            loss = self._mean_loss(batch)
         loss.backward()
         gradients = {name: self._array(name, p.grad) for name, p in self._parameters.items()}
         self._optimizer.zero_grad()
@@ -353,7 +673,8 @@ class _Trainer:
         keyed = [module for module in self._network.modules() if hasattr(module, "key")]
         hooks = [module.register_forward_hook(keep) for module in keyed]
         try:
-            self._network(batch.x, batch.masks)
+            with self._statistics_kept():
+                self._network(batch.x, batch.masks)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -367,7 +688,7 @@ class _Trainer:
         return logits.cpu().numpy()
 
     def weights(self) -> Weights:
-        return {name: self._array(name, p.detach()) for name, p in self._parameters.items()}
+        return {name: self._array(name, v.detach()) for name, v in self._variables.items()}
 
     def state(self) -> Weights:
         slots = {
@@ -380,9 +701,19 @@ class _Trainer:
     def _forward_loss(self, batch: _Batch) -> Tensor:
         return self._loss(self._network(batch.x, batch.masks), batch.y)
 
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """Put running statistics back as they were."""
+        statistics = [v for name, v in self._variables.items() if name not in self._parameters]
+        before = [value.clone() for value in statistics]
+        yield
+        for value, old in zip(statistics, before, strict=True):
+            value.copy_(old)
+
     def _load(self, weights: Weights, slots: Weights) -> None:
+        for name, variable in self._variables.items():
+            self._copy(weights[name], name, variable.data)
         for name, parameter in self._parameters.items():
-            self._copy(weights[name], name, parameter.data)
             state: dict[str, Tensor] = self._optimizer.state[parameter]
             if isinstance(self._optimizer, torch.optim.Adam):
                 state["step"] = torch.tensor(float(self._step), device=self._device)
