@@ -1,0 +1,872 @@
+"""Keras 3 on TensorFlow: eager, a loop of GradientTape steps, and compiled, a loop in one graph.
+
+Images are kept channels-last, the only layout that TensorFlow trains in on a CPU. The step is
+native: `keras.layers`, `keras.losses`, a tape, and `keras.optimizers` that keep to the spec.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from ..models import Model, Node
+from ..models.layers import (
+    ELU,
+    GELU,
+    GRU,
+    LSTM,
+    AvgPool2D,
+    BatchNorm,
+    Concat,
+    Conv1D,
+    Conv2D,
+    ConvTranspose2D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAvgPool1D,
+    GlobalAvgPool2D,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    MaxPool2D,
+    MultiHeadAttention,
+    Permute,
+    ReLU,
+    Reshape,
+    Residual,
+    Sigmoid,
+    SiLU,
+    SimpleRNN,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from ..models.layers.attention import ROLES as ATTENTION_ROLES
+from ..models.layers.convolution import Pads
+from ..models.layers.recurrent import DIRECTIONS
+from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
+from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ..models.shapes import Shape, pair
+from .contract import (
+    DType,
+    Execution,
+    Gap,
+    Layout,
+    Masks,
+    Mode,
+    Weights,
+    native_axes,
+    refuse_unsupported,
+    starting_state,
+    to_canonical,
+    to_native,
+)
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it once, when it is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # or TensorFlow logs what machine this is
+
+import keras
+import tensorflow as tf
+
+Tensor = Any
+Call = Callable[[Tensor, "_Pass"], Tensor]
+Lowered = tuple[Call, dict[str, "_Place"]]  # the native layers, their weights by role
+
+_KERNEL, _MATRIX = (2, 3, 1, 0), (1, 0)
+LAYOUT: Layout = {
+    (Dense, "weight"): _MATRIX,
+    (Conv1D, "weight"): (2, 1, 0),
+    (Conv2D, "weight"): _KERNEL,
+    (ConvTranspose2D, "weight"): _KERNEL,
+    **{
+        (layer, f"{prefix}{role}"): _MATRIX
+        for layer in (SimpleRNN, LSTM, GRU)
+        for prefix in DIRECTIONS
+        for role in ("weight", "recurrent_weight")
+    },
+    **{(MultiHeadAttention, role): _MATRIX for role in ATTENTION_ROLES},
+}
+_CHANNELS_LAST, _CHANNELS_FIRST = (2, 3, 1), (3, 1, 2)  # for Permute, which counts axes from 1
+
+
+class _Place(NamedTuple):
+    """Where a weight lies: all of a variable or one row of it, in Keras' order of gates or not."""
+
+    variable: keras.Variable
+    part: Any = ...
+    swapped: bool = False  # a GRU's gates: Keras has z, r, n
+
+
+class _Pass(NamedTuple):
+    """One forward pass: what the layers need beside their input, and every layer's output."""
+
+    training: bool
+    masks: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+# Layers
+
+
+def dense(node: Node[Dense], dtype: DType) -> Lowered:
+    layer = keras.layers.Dense(
+        node.layer.units, use_bias=node.layer.use_bias, kernel_initializer="zeros", dtype=dtype
+    )
+    return _chain(layer), _places(layer, node)
+
+
+def conv1d(node: Node[Conv1D], dtype: DType) -> Lowered:
+    layer = node.layer
+    sizes = ((layer.kernel_size,), (layer.stride,), (layer.dilation,))
+    call, places = _convolution(node, keras.layers.Conv1D, *sizes, dtype)
+    return lambda x, run: _swap_axes(call(_swap_axes(x), run)), places
+
+
+def conv2d(node: Node[Conv2D], dtype: DType) -> Lowered:
+    layer = node.layer
+    sizes = (pair(layer.kernel_size), pair(layer.stride), pair(layer.dilation))
+    return _convolution(node, keras.layers.Conv2D, *sizes, dtype)
+
+
+def _convolution(
+    node: Node[Conv1D] | Node[Conv2D],
+    native: type[keras.Layer],
+    kernel: Shape,
+    stride: Shape,
+    dilation: Shape,
+    dtype: DType,
+) -> Lowered:
+    spec, pads = node.layer, node.layer.pads(node.input_shape)
+    # Keras (3.15) refuses a stride together with a dilation: what it skips is computed first.
+    skipped = max(stride) > 1 and max(dilation) > 1
+    same = not skipped and pads == replace(spec, padding="same").pads(node.input_shape)
+    layer = native(
+        spec.filters,
+        kernel,
+        1 if skipped else stride,
+        "same" if same else "valid",
+        dilation_rate=dilation,
+        groups=spec.groups,
+        use_bias=spec.use_bias,
+        kernel_initializer="zeros",
+        dtype=dtype,
+    )
+    places = _places(layer, node, (*node.input_shape[1:], node.input_shape[0]))
+    call = _by_group(layer) if spec.groups > 1 else _chain(layer)
+    if not same and any(map(any, pads)):
+        call = _composed(_padding(pads), call)
+    if skipped:
+        steps = (slice(None), *(slice(None, None, s) for s in stride))
+        call = _composed(call, lambda x, run: x[steps])
+    return call, places
+
+
+def _by_group(layer: Any) -> Call:
+    """Return a grouped convolution: Keras (3.15) compiles its own anew at every eager call."""
+    depth = layer.kernel.shape[-2]
+    square = layer.rank == 2 and len(set(layer.strides)) == 1  # or TensorFlow refuses
+    convolve = (_depthwise if depth == 1 and square else _blockwise)(layer)
+    if not layer.use_bias:
+        return convolve
+    return _composed(convolve, lambda x, run: tf.nn.bias_add(x, layer.bias.value))
+
+
+def _blockwise(layer: Any) -> Call:
+    options = (layer.strides, layer.padding.upper(), None, layer.dilation_rate)
+
+    def call(x: Tensor, run: _Pass) -> Tensor:
+        parts = tf.split(x, layer.groups, axis=-1)
+        kernels = tf.split(layer.kernel.value, layer.groups, axis=-1)
+        pairs = zip(parts, kernels, strict=True)
+        return tf.concat([tf.nn.convolution(part, k, *options) for part, k in pairs], axis=-1)
+
+    return call
+
+
+def _depthwise(layer: Any) -> Call:
+    options = ((1, *layer.strides, 1), layer.padding.upper(), None, layer.dilation_rate)
+    shape = (*layer.kernel.shape[:2], layer.groups, -1)
+
+    def call(x: Tensor, run: _Pass) -> Tensor:
+        return tf.nn.depthwise_conv2d(x, tf.reshape(layer.kernel.value, shape), *options)
+
+    return call
+
+
+def conv_transpose2d(node: Node[ConvTranspose2D], dtype: DType) -> Lowered:
+    spec, (_, *space) = node.layer, node.output_shape
+    layer = keras.layers.Conv2DTranspose(
+        spec.filters,
+        pair(spec.kernel_size),
+        use_bias=spec.use_bias,
+        kernel_initializer="zeros",
+        dtype=dtype,
+    )
+    borders = _borders(tuple((p, p) for p in pair(spec.padding)))
+    stride = pair(spec.stride)
+
+    # Keras' own cropping is another, and cannot make every output_padding.
+    def call(x: Tensor, run: _Pass) -> Tensor:
+        shape = tf.stack([tf.shape(x)[0], *space, spec.filters])
+        y = tf.nn.conv2d_transpose(x, layer.kernel.value, shape, stride, borders)
+        return tf.nn.bias_add(y, layer.bias.value) if spec.use_bias else y
+
+    return call, _places(layer, node)
+
+
+def max_pool2d(node: Node[MaxPool2D], dtype: DType) -> Lowered:
+    kernel, padding = pair(node.layer.kernel_size), pair(node.layer.padding)
+    stride = pair(node.layer.stride or node.layer.kernel_size)
+    if padding == (0, 0):
+        return _chain(keras.layers.MaxPooling2D(kernel, stride, dtype=dtype)), {}
+    borders = _borders(tuple((p, p) for p in padding))
+    # Keras can only pad by the "same" rule, which puts the odd row at the end alone.
+    return lambda x, run: tf.nn.max_pool2d(x, kernel, stride, borders), {}
+
+
+def avg_pool2d(node: Node[AvgPool2D], dtype: DType) -> Lowered:
+    spec = node.layer
+    kernel, stride = pair(spec.kernel_size), pair(spec.stride or spec.kernel_size)
+    pads = tuple((p, p) for p in pair(spec.padding))
+    pool = _chain(keras.layers.AveragePooling2D(kernel, stride, dtype=dtype))
+    if not any(map(any, pads)):
+        return pool, {}
+    pool = _composed(_padding(pads), pool)
+    if spec.count_include_pad:
+        return pool, {}
+    rows, columns = map(_inside, node.input_shape[1:], node.output_shape[1:], kernel, stride, pads)
+    counts = np.outer(rows, columns)[:, :, None]
+    scale = (kernel[0] * kernel[1] / counts).astype(dtype)
+    return lambda x, run: pool(x, run) * scale, {}
+
+
+def _inside(size: int, count: int, kernel: int, stride: int, pads: tuple[int, int]) -> np.ndarray:
+    """Return how many places of each of `count` windows are not padding."""
+    starts = np.arange(count) * stride - pads[0]
+    return np.minimum(starts + kernel, size) - np.maximum(starts, 0)
+
+
+def global_avg_pool1d(node: Node[GlobalAvgPool1D], dtype: DType) -> Lowered:
+    return _chain(keras.layers.GlobalAveragePooling1D(dtype=dtype)), {}
+
+
+def global_avg_pool2d(node: Node[GlobalAvgPool2D], dtype: DType) -> Lowered:
+    return _chain(keras.layers.GlobalAveragePooling2D(dtype=dtype)), {}
+
+
+def flatten(node: Node[Flatten], dtype: DType) -> Lowered:
+    return _reshape(node, dtype), {}
+
+
+def reshape(node: Node[Reshape], dtype: DType) -> Lowered:
+    return _reshape(node, dtype), {}
+
+
+def permute(node: Node[Permute], dtype: DType) -> Lowered:
+    axes = tuple(axis + 1 for axis in node.layer.axes)
+    if len(axes) == 3:
+        axes = tuple(_CHANNELS_FIRST[axes[axis - 1] - 1] for axis in _CHANNELS_LAST)
+    return _chain(keras.layers.Permute(axes, dtype=dtype)), {}
+
+
+def batch_norm(node: Node[BatchNorm], dtype: DType) -> Lowered:
+    layer = keras.layers.BatchNormalization(
+        momentum=1 - node.layer.momentum, epsilon=node.layer.epsilon, dtype=dtype
+    )
+    return lambda x, run: layer(x, training=run.training), _places(layer, node)
+
+
+def layer_norm(node: Node[LayerNorm], dtype: DType) -> Lowered:
+    layer = keras.layers.LayerNormalization(epsilon=node.layer.epsilon, dtype=dtype)
+    return _chain(layer), _places(layer, node)
+
+
+def embedding(node: Node[Embedding], dtype: DType) -> Lowered:
+    spec = node.layer
+    layer = keras.layers.Embedding(
+        spec.vocabulary_size, spec.units, embeddings_initializer="zeros", dtype=dtype
+    )
+    return lambda x, run: layer(tf.cast(x, tf.int32)), _places(layer, node)
+
+
+def simple_rnn(node: Node[SimpleRNN], dtype: DType) -> Lowered:
+    return _recurrent(node, keras.layers.SimpleRNN, dtype, activation=node.layer.activation)
+
+
+def lstm(node: Node[LSTM], dtype: DType) -> Lowered:
+    return _recurrent(node, keras.layers.LSTM, dtype)
+
+
+def gru(node: Node[GRU], dtype: DType) -> Lowered:
+    call, places = _recurrent(node, keras.layers.GRU, dtype)
+    return call, {role: place._replace(swapped=True) for role, place in places.items()}
+
+
+def _recurrent(
+    node: Node[SimpleRNN] | Node[LSTM] | Node[GRU],
+    native: type[keras.Layer],
+    dtype: DType,
+    **options: str,
+) -> Lowered:
+    spec = node.layer
+    layer = native(
+        spec.units,
+        return_sequences=spec.return_sequences,
+        kernel_initializer="zeros",
+        recurrent_initializer="zeros",
+        dtype=dtype,
+        **options,
+    )
+    if spec.bidirectional:
+        layer = keras.layers.Bidirectional(layer, dtype=dtype)
+    layer.build((None, *node.input_shape))
+    rows = range(2) if len(spec.biases) == 2 else [...]  # Keras keeps a GRU's biases in one
+    places = []
+    for i in range(0, len(layer.weights), 3):
+        weight, again, bias = layer.weights[i : i + 3]
+        places += [_Place(weight), _Place(again), *(_Place(bias, row) for row in rows)]
+    return _chain(layer), dict(zip(spec.weights(node.input_shape), places, strict=True))
+
+
+def multi_head_attention(node: Node[MultiHeadAttention], dtype: DType) -> Lowered:
+    spec, features = node.layer, node.input_shape[1]
+    layer = keras.layers.MultiHeadAttention(
+        spec.num_heads,
+        features // spec.num_heads,
+        use_bias=False,
+        kernel_initializer="zeros",
+        dtype=dtype,
+    )
+    layer.build(*[(None, *node.input_shape)] * 2)
+    # Keras (3.15) casts this by way of float32 if it is a Python float.
+    layer._inverse_sqrt_key_dim = np.float64((features // spec.num_heads) ** -0.5)
+    places = map(_Place, layer.weights)
+    roles = dict(zip(spec.weights(node.input_shape), places, strict=True))
+    return lambda x, run: layer(x, x, use_causal_mask=spec.causal), roles
+
+
+def relu(node: Node[ReLU], dtype: DType) -> Lowered:
+    return _chain(keras.layers.ReLU(dtype=dtype)), {}
+
+
+def leaky_relu(node: Node[LeakyReLU], dtype: DType) -> Lowered:
+    slope = node.layer.negative_slope
+    if dtype == "float64":  # the native op (2.21) holds its slope in float32
+        return lambda x, run: tf.where(x > 0, x, slope * x), {}
+    return _chain(keras.layers.LeakyReLU(slope, dtype=dtype)), {}
+
+
+def elu(node: Node[ELU], dtype: DType) -> Lowered:
+    return _chain(keras.layers.ELU(node.layer.alpha, dtype=dtype)), {}
+
+
+def gelu(node: Node[GELU], dtype: DType) -> Lowered:
+    # tf.nn.gelu (2.21) is these operations too, with constants held in float32.
+    if node.layer.approximation == "none":
+        return lambda x, run: x * (1 + tf.math.erf(x * 0.5**0.5)) / 2, {}
+    scale = (2 / np.pi) ** 0.5
+    return lambda x, run: x * (1 + tf.tanh(scale * (x + 0.044715 * x * x * x))) / 2, {}
+
+
+def sigmoid(node: Node[Sigmoid], dtype: DType) -> Lowered:
+    return _chain(keras.layers.Activation("sigmoid", dtype=dtype)), {}
+
+
+def tanh(node: Node[Tanh], dtype: DType) -> Lowered:
+    return _chain(keras.layers.Activation("tanh", dtype=dtype)), {}
+
+
+def softplus(node: Node[Softplus], dtype: DType) -> Lowered:
+    return _chain(keras.layers.Activation("softplus", dtype=dtype)), {}
+
+
+def silu(node: Node[SiLU], dtype: DType) -> Lowered:
+    return _chain(keras.layers.Activation("silu", dtype=dtype)), {}
+
+
+def softmax(node: Node[Softmax], dtype: DType) -> Lowered:
+    return _chain(keras.layers.Activation("softmax", dtype=dtype)), {}
+
+
+def dropout(node: Node[Dropout], dtype: DType) -> Lowered:
+    native, rate = keras.layers.Dropout(node.layer.rate, dtype=dtype), node.layer.rate
+
+    def call(x: Tensor, run: _Pass) -> Tensor:
+        if not run.training or not run.masks:
+            return native(x, training=run.training)
+        return x * (run.masks[node.key] / (1 - rate))
+
+    return call, {}
+
+
+def residual(node: Node[Residual], dtype: DType) -> Lowered:
+    body, places = _lower(node.branches["body"], dtype)
+    shortcut, others = _lower(node.branches["shortcut"], dtype)
+    return lambda x, run: body(x, run) + shortcut(x, run), places | others
+
+
+def concat(node: Node[Concat], dtype: DType) -> Lowered:
+    paths, places = [], dict[str, _Place]()
+    for nodes in node.branches.values():
+        path, own = _lower(nodes, dtype)
+        paths.append(path)
+        places |= own
+    return lambda x, run: tf.concat([path(x, run) for path in paths], axis=-1), places
+
+
+def _chain(*layers: keras.Layer) -> Call:
+    def call(x: Tensor, run: _Pass) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return call
+
+
+def _composed(first: Call, second: Call) -> Call:
+    return lambda x, run: second(first(x, run), run)
+
+
+def _padding(pads: Pads) -> Call:
+    borders = _borders(pads)
+    return lambda x, run: tf.pad(x, borders)
+
+
+def _borders(pads: Pads) -> list[tuple[int, int]]:
+    return [(0, 0), *pads, (0, 0)]
+
+
+def _swap_axes(x: Tensor) -> Tensor:
+    return tf.transpose(x, (0, 2, 1))
+
+
+def _places(
+    layer: keras.Layer, node: Node[Any], native_shape: Shape | None = None
+) -> dict[str, _Place]:
+    layer.build((None, *(native_shape or _native_shape(node.input_shape))))
+    roles = node.layer.weights(node.input_shape)
+    return dict(zip(roles, map(_Place, layer.weights), strict=True))
+
+
+def _reshape(node: Node[Any], dtype: DType) -> Call:
+    """Reshape what the spec sees, which is channels-first."""
+    layers = [keras.layers.Reshape(node.output_shape, dtype=dtype)]
+    if len(node.input_shape) == 3:
+        layers.insert(0, keras.layers.Permute(_CHANNELS_FIRST, dtype=dtype))
+    if len(node.output_shape) == 3:
+        layers.append(keras.layers.Permute(_CHANNELS_LAST, dtype=dtype))
+    return _chain(*layers)
+
+
+def _native_shape(shape: Shape) -> Shape:
+    return tuple(shape[axis - 1] for axis in _CHANNELS_LAST) if len(shape) == 3 else shape
+
+
+# Losses: a function of (targets, logits)
+
+_Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def mse(loss: MSE, dtype: DType) -> _Loss:
+    return keras.losses.MeanSquaredError(dtype=dtype)
+
+
+def mae(loss: MAE, dtype: DType) -> _Loss:
+    return keras.losses.MeanAbsoluteError(dtype=dtype)
+
+
+def huber(loss: Huber, dtype: DType) -> _Loss:
+    return keras.losses.Huber(loss.delta, dtype=dtype)
+
+
+def softmax_cross_entropy(loss: SoftmaxCrossEntropy, dtype: DType) -> _Loss:
+    if smooth := loss.label_smoothing:
+        native = keras.losses.CategoricalCrossentropy(True, smooth, dtype=dtype)
+        return lambda y, z: native(tf.one_hot(y, z.shape[-1], dtype=dtype), z)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+
+
+def binary_cross_entropy(loss: BinaryCrossEntropy, dtype: DType) -> _Loss:
+    return keras.losses.BinaryCrossentropy(from_logits=True, dtype=dtype)
+
+
+# Optimizers: one that is built for these variables, and its variables by our slots' names
+
+_Optimizer = tuple[keras.Optimizer, dict[str, list[keras.Variable]]]
+
+
+def sgd(optimizer: SGD, variables: list[keras.Variable]) -> _Optimizer:
+    native = _SGD(optimizer)
+    native.build(variables)
+    return native, {"velocity": native.momentums} if optimizer.momentum else {}
+
+
+def adam(optimizer: Adam, variables: list[keras.Variable]) -> _Optimizer:
+    return _adam(_Adam(optimizer), variables)
+
+
+def adamw(optimizer: AdamW, variables: list[keras.Variable]) -> _Optimizer:
+    return _adam(_Adam(optimizer, decay=optimizer.weight_decay), variables)
+
+
+def _adam(native: _Adam, variables: list[keras.Variable]) -> _Optimizer:
+    native.build(variables)
+    return native, {"m": native._momentums, "v": native._velocities}
+
+
+def rmsprop(optimizer: RMSprop, variables: list[keras.Variable]) -> _Optimizer:
+    rate = float(optimizer.learning_rate)
+    native = keras.optimizers.RMSprop(rate, optimizer.rho, epsilon=optimizer.epsilon)
+    native.build(variables)
+    return native, {"s": native._velocities}
+
+
+def adagrad(optimizer: Adagrad, variables: list[keras.Variable]) -> _Optimizer:
+    rate = float(optimizer.learning_rate)
+    native = keras.optimizers.Adagrad(rate, epsilon=optimizer.epsilon)
+    native.build(variables)
+    return native, {"s": native._accumulators}
+
+
+class _SGD(keras.optimizers.SGD):
+    """With the rate kept out of the velocity.
+
+    A name is given because the one that Keras (3.15) makes of `_SGD` is no valid scope in a graph.
+    """
+
+    def __init__(self, spec: SGD) -> None:
+        rate, momentum = float(spec.learning_rate), float(spec.momentum)
+        super().__init__(rate, momentum, spec.nesterov, name="sgd")
+
+    def _backend_update_step(
+        self, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
+    ) -> None:
+        if not self.momentum:
+            super()._backend_update_step(gradients, variables, learning_rate)
+            return
+        rate = tf.convert_to_tensor(learning_rate.value)
+        momentum = tf.constant(self.momentum, rate.dtype)
+        for g, w, v in zip(gradients, variables, self.momentums, strict=True):
+            tf.raw_ops.ResourceApplyMomentum(
+                var=w.value.handle,
+                accum=v.value.handle,
+                lr=rate,
+                grad=g,
+                momentum=momentum,
+                use_nesterov=self.nesterov,
+            )
+
+
+class _Adam(keras.optimizers.Adam):
+    """With the spec's epsilon: Keras does not scale its own by √(1 - β₂ᵗ).
+
+    The corrections are made in float64: Keras rounds β to float32 first, and then 1 - βᵗ cancels.
+    """
+
+    def __init__(self, spec: Adam | AdamW, decay: float = 0.0) -> None:
+        rate = float(spec.learning_rate)
+        super().__init__(rate, spec.beta1, spec.beta2, spec.epsilon, name="adam")
+        self._decay = decay
+
+    def _backend_update_step(
+        self, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
+    ) -> None:
+        if self._decay:
+            kept = 1 - self._decay * learning_rate.value
+            for w in variables:
+                w.value.assign(w.value * kept)
+        rate, step = (tf.cast(n.value, tf.float64) for n in (learning_rate, self.iterations))
+        corrections = 1 - tf.pow(tf.constant([self.beta_1, self.beta_2], tf.float64), step + 1)
+        root = tf.sqrt(corrections[1])
+        rate = tf.cast(rate * root / corrections[0], learning_rate.dtype)
+        epsilon = tf.cast(self.epsilon * root, learning_rate.dtype)
+        slots = zip(self._momentums, self._velocities, strict=True)
+        for g, w, (m, v) in zip(gradients, variables, slots, strict=True):
+            m.value.assign_add((g - m.value) * (1 - self.beta_1))
+            v.value.assign_add((tf.square(g) - v.value) * (1 - self.beta_2))
+            w.value.assign_sub(m.value * rate / (tf.sqrt(v.value) + epsilon))
+
+
+LAYERS: dict[type, Callable[..., Any]] = {
+    Dense: dense,
+    Conv1D: conv1d,
+    Conv2D: conv2d,
+    ConvTranspose2D: conv_transpose2d,
+    MaxPool2D: max_pool2d,
+    AvgPool2D: avg_pool2d,
+    GlobalAvgPool1D: global_avg_pool1d,
+    GlobalAvgPool2D: global_avg_pool2d,
+    Flatten: flatten,
+    Reshape: reshape,
+    Permute: permute,
+    BatchNorm: batch_norm,
+    LayerNorm: layer_norm,
+    Embedding: embedding,
+    SimpleRNN: simple_rnn,
+    LSTM: lstm,
+    GRU: gru,
+    MultiHeadAttention: multi_head_attention,
+    ReLU: relu,
+    LeakyReLU: leaky_relu,
+    ELU: elu,
+    GELU: gelu,
+    Sigmoid: sigmoid,
+    Tanh: tanh,
+    Softplus: softplus,
+    SiLU: silu,
+    Softmax: softmax,
+    Dropout: dropout,
+    Residual: residual,
+    Concat: concat,
+}
+LOSSES: dict[type, Callable[..., Any]] = {
+    MSE: mse,
+    MAE: mae,
+    Huber: huber,
+    SoftmaxCrossEntropy: softmax_cross_entropy,
+    BinaryCrossEntropy: binary_cross_entropy,
+}
+OPTIMIZERS: dict[type, Callable[..., Any]] = {
+    SGD: sgd,
+    Adam: adam,
+    AdamW: adamw,
+    RMSprop: rmsprop,
+    Adagrad: adagrad,
+}
+
+MODES: tuple[Mode, ...] = ("eager", "compiled")
+UNSUPPORTED: dict[Gap, str] = {}
+DEVIATIONS: dict[str, str] = {}
+
+
+def version() -> str:
+    return str(keras.__version__)
+
+
+def devices() -> list[str]:
+    count = len(tf.config.list_physical_devices("GPU"))
+    return ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+
+
+def build(
+    model: Model, weights: Weights, execution: Execution, *, seed: int, state: Weights | None
+) -> _Trainer:
+    refuse_unsupported(sys.modules[__name__], model, execution)
+    # TensorFlow (2.21) fixes its threads and devices at the first operation of a process.
+    tf.config.threading.set_intra_op_parallelism_threads(execution.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    kind, _, index = execution.device.partition(":")
+    gpus = tf.config.list_physical_devices("GPU")
+    tf.config.set_visible_devices([gpus[int(index or 0)]] if kind == "cuda" else [], "GPU")
+    keras.utils.set_random_seed(seed)
+    keras.config.set_floatx(execution.dtype)  # an optimizer's learning rate has no dtype argument
+    return _Trainer(model, weights, execution, state)
+
+
+def _clip_and_decay(
+    spec: Optimizer, gradients: list[Tensor], variables: list[Tensor]
+) -> list[Tensor]:
+    """Clip, then add the coupled decay, which Keras has not; its own clipping would come after."""
+    if limit := spec.clip_value:
+        gradients = [tf.clip_by_value(g, -limit, limit) for g in gradients]
+    if spec.clip_norm:
+        scale = tf.minimum(spec.clip_norm / tf.linalg.global_norm(gradients), 1)
+        gradients = [g * scale for g in gradients]
+    if spec.weight_decay and not isinstance(spec, AdamW):
+        pairs = zip(gradients, variables, strict=True)
+        gradients = [g + spec.weight_decay * w for g, w in pairs]
+    return gradients
+
+
+class _Batch(NamedTuple):
+    x: Tensor
+    y: Tensor
+    masks: dict[str, Tensor]  # none: native dropout
+
+
+def _lower(nodes: Sequence[Node[Layer]], dtype: DType) -> Lowered:
+    """Return the native network of `nodes`, and its weights by canonical name."""
+    calls: list[tuple[str, Call]] = []
+    places: dict[str, _Place] = {}
+    for node in nodes:
+        call, found = LAYERS[type(node.layer)](node, dtype)
+        calls.append((node.key, call))
+        for role, place in found.items():  # a composite has named its own already
+            places[role if node.branches else f"{node.key}.{role}"] = place
+
+    def network(x: Tensor, run: _Pass) -> Tensor:
+        for key, call in calls:
+            x = run.outputs[key] = call(x, run)
+        return x
+
+    return network, places
+
+
+class _Trainer:
+    def __init__(
+        self, model: Model, weights: Weights, execution: Execution, state: Weights | None
+    ) -> None:
+        slots, self._step = starting_state(model, weights, state)
+        self._model, self._dtype = model, execution.dtype
+        self._axes = native_axes(LAYOUT, model)
+        self._network, self._places = _lower(model.nodes, self._dtype)
+        trained = {id(v): v for v in (self._places[name].variable for name in model.trainable)}
+        self._order = {key: index for index, key in enumerate(trained)}
+        self._tensors = [variable.value for variable in trained.values()]
+        self._loss = LOSSES[type(model.loss)](model.loss, self._dtype)
+        make_optimizer = OPTIMIZERS[type(model.optimizer)]
+        self._optimizer, by_slot = make_optimizer(model.optimizer, list(trained.values()))
+        self._slots = {
+            f"{name}.{slot}": (name, natives[self._index(name)])
+            for slot, natives in by_slot.items()
+            for name in model.trainable
+        }
+        self._load(weights, slots)
+        self._derive, self._steps = self._loss_and_gradients, self._eager_steps
+        if execution.mode == "compiled":
+            self._derive = tf.function(self._loss_and_gradients, autograph=False)
+            self._graph_loop = tf.function(self._loop, autograph=False)
+            self._steps = self._compiled_steps
+
+    def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
+        native = {
+            key: self._tensor(mask.astype(self._dtype)) for key, mask in (masks or {}).items()
+        }
+        return _Batch(self._tensor(x), tf.convert_to_tensor(y), native)
+
+    def train(self, batches: Sequence[_Batch]) -> np.ndarray:
+        steps = range(self._step, self._step + len(batches))
+        losses = self._steps(batches, [self._model.optimizer.rate(step) for step in steps])
+        self._step += len(batches)
+        tf.test.experimental.sync_devices()
+        return losses.numpy()
+
+    def gradients(self, batch: _Batch) -> tuple[float, Weights]:
+        with self._statistics_kept():
+            loss, gradients = self._derive(batch)
+        return float(loss), {
+            name: self._array(name, gradients[self._index(name)]) for name in self._model.trainable
+        }
+
+    def activations(self, batch: _Batch) -> dict[str, np.ndarray]:
+        run = _Pass(training=True, masks=batch.masks, outputs={})
+        with self._statistics_kept():
+            self._network(batch.x, run)
+        return {key: _canonical(output) for key, output in run.outputs.items()}
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        run = _Pass(training=False, masks={}, outputs={})
+        return self._network(self._tensor(x), run).numpy()
+
+    def weights(self) -> Weights:
+        names = self._model.weights
+        return {name: self._array(name, self._places[name].variable.value) for name in names}
+
+    def state(self) -> Weights:
+        slots = {key: self._array(name, v.value) for key, (name, v) in self._slots.items()}
+        return slots | {"step": np.array(self._step)}
+
+    def _loss_and_gradients(self, batch: _Batch) -> tuple[Tensor, list[Tensor]]:
+        run = _Pass(training=True, masks=batch.masks, outputs={})
+        with tf.GradientTape() as tape:
+            loss = self._loss(batch.y, self._network(batch.x, run))
+        gradients = tape.gradient(loss, self._tensors)
+        # An embedding's rows come apart: an optimizer of Keras (3.15) would square each for itself.
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _take_step(self, batch: _Batch, rate: float | Tensor) -> Tensor:
+        loss, gradients = self._loss_and_gradients(batch)
+        self._optimizer.learning_rate.value.assign(rate)
+        self._optimizer.apply(_clip_and_decay(self._model.optimizer, gradients, self._tensors))
+        return loss
+
+    def _eager_steps(self, batches: Sequence[_Batch], rates: list[float]) -> Tensor:
+        return tf.stack([self._take_step(*pair) for pair in zip(batches, rates, strict=True)])
+
+    def _compiled_steps(self, batches: Sequence[_Batch], rates: list[float]) -> Tensor:
+        """Take the steps in one call per run of equal shapes: a call costs as a small step."""
+        losses: list[Tensor] = []
+        left = list(rates)
+        for _, group in groupby(batches, lambda batch: (batch.x.shape[0], *batch.masks)):
+            run = list(group)
+            # Any number of steps, so that no later block is traced and timed anew.
+            spec = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape], t.dtype), run[0])
+            stacked = tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *run)
+            loop = self._graph_loop.get_concrete_function(spec, tf.TensorSpec([None], self._dtype))
+            own, left = left[: len(run)], left[len(run) :]
+            losses.append(loop(stacked, tf.constant(own, self._dtype)))
+        return tf.concat(losses, 0)
+
+    def _loop(self, stacked: _Batch, rates: Tensor) -> Tensor:
+        count = tf.shape(rates)[0]
+
+        def body(i: Tensor, losses: tf.TensorArray) -> tuple[Tensor, tf.TensorArray]:
+            batch = tf.nest.map_structure(lambda tensors: tensors[i], stacked)
+            return i + 1, losses.write(i, self._take_step(batch, rates[i]))
+
+        losses = tf.TensorArray(self._dtype, size=count, element_shape=[])
+        return tf.while_loop(lambda i, losses: i < count, body, (0, losses))[1].stack()
+
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """Put running statistics back as they were."""
+        names = self._model.weights.keys() - self._model.trainable
+        statistics = [self._places[name].variable.value for name in names]
+        before = [tf.identity(value) for value in statistics]
+        yield
+        for value, old in zip(statistics, before, strict=True):
+            value.assign(old)
+
+    def _load(self, weights: Weights, slots: Weights) -> None:
+        for name, place in self._places.items():
+            self._assign(weights[name], name, place.variable)
+        for key, (name, variable) in self._slots.items():
+            self._assign(slots[key], name, variable)
+        self._optimizer.iterations.assign(self._step)
+
+    def _assign(self, array: np.ndarray, name: str, variable: keras.Variable) -> None:
+        """Put a canonical array, of the weight `name` or of its slot, where it lies natively."""
+        place, whole = self._places[name], variable.value.numpy().copy()
+        array = to_native(_swap_gates(array) if place.swapped else array, self._axes.get(name))
+        whole[place.part] = array.reshape(whole[place.part].shape)
+        variable.assign(whole)
+
+    def _index(self, name: str) -> int:
+        """Return where the variable of a trainable weight stands among the optimizer's."""
+        return self._order[id(self._places[name].variable)]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return tf.convert_to_tensor(array.transpose(0, 2, 3, 1) if array.ndim == 4 else array)
+
+    def _array(self, name: str, tensor: Tensor) -> np.ndarray:
+        """Copy a native weight, or its gradient or slot: `numpy()` shares TensorFlow's memory."""
+        place, axes, shape = (
+            self._places[name],
+            self._axes.get(name),
+            self._model.weights[name].shape,
+        )
+        native = tensor.numpy()[place.part].reshape(
+            [shape[axis] for axis in axes or range(len(shape))]
+        )
+        array = to_canonical(native, axes)
+        return np.array(_swap_gates(array) if place.swapped else array, order="C")
+
+
+def _swap_gates(array: np.ndarray) -> np.ndarray:
+    """Exchange the first two of a GRU's three blocks of rows."""
+    first, second, third = np.split(array, 3)
+    return np.concatenate([second, first, third])
+
+
+def _canonical(output: Tensor) -> np.ndarray:
+    array = output.numpy()
+    return np.array(array.transpose(0, 3, 1, 2) if array.ndim == 4 else array, order="C")
