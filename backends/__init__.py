@@ -15,7 +15,14 @@ from typing import cast
 from ..models import InputError
 from .contract import Adapter
 
-FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}  # backend -> the module that it is made of
+FRAMEWORKS = {  # backend -> the modules that it is made of
+    "numpy": ("numpy",),
+    "torch": ("torch",),
+    "keras": ("keras", "tensorflow"),
+    "paddle": ("paddle",),
+    "mxnet": ("mxnet",),
+    "jax": ("jax", "optax"),
+}
 NAMES = tuple(FRAMEWORKS)
 
 

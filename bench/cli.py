@@ -177,12 +177,19 @@ def install(
     compare.install_all(tuple(backends or ()), Console())
 
 
-@app.command("list", epilog="Example: `bakeoff list`")
-def list_all() -> None:
+@app.command("list", epilog="Examples: `bakeoff list` · `bakeoff list --matrix`")
+def list_all(
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Print what each backend supports, as Markdown.")
+    ] = False,
+) -> None:
     """List workloads, models, datasets, and backends with version, interpreter, devices, modes."""
     from . import listing
 
-    listing.print_all(Console())
+    if matrix:
+        sys.stdout.write(listing.support_matrix())
+    else:
+        listing.print_all(Console())
 
 
 @app.command(
@@ -193,6 +200,16 @@ def show(name: Annotated[str, typer.Argument(metavar="MODEL|WORKLOAD|DATASET")])
     from . import listing
 
     listing.print_one(name, Console())
+
+
+@app.command(epilog="Examples: `bakeoff explain adam` · `bakeoff explain batch_norm`")
+def explain(
+    word: Annotated[str, typer.Argument(help="A layer, loss, optimizer, schedule, initializer.")],
+) -> None:
+    """Print a construct's formula, shapes and source, and what each framework does instead."""
+    from . import listing
+
+    listing.explain(word, Console())
 
 
 @app.command(epilog="Example: `bakeoff report bakeoff-runs/20260101-120000 --open`")

@@ -74,7 +74,7 @@ def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
     return Backend(
         name=name,
         adapter=adapter,
-        reason=f"no interpreter with {modules[-1]} was found",
+        reason=f"no interpreter with {' and '.join(modules[len(_NEEDED) :] or modules)} was found",
         fix=f"bakeoff install {name}" if name in NAMES else f"--python {name}=PATH",
     )
 
@@ -141,7 +141,7 @@ def _check_name(adapter: str) -> str:
 def _modules(adapter: str) -> tuple[str, ...]:
     """Return the modules that an adapter's interpreter must have."""
     if adapter in FRAMEWORKS:
-        return (*_NEEDED, FRAMEWORKS[adapter])
+        return (*_NEEDED, *FRAMEWORKS[adapter])
     return _NEEDED if adapter.endswith(".py") else (*_NEEDED, adapter.partition(".")[0])
 
 

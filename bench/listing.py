@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import FieldInfo
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -16,11 +20,16 @@ from ..backends import NAMES
 from ..datasets import CARDS
 from ..datasets.dataset import Card
 from ..models import InputError, Model, Node, cost
+from ..models.initializers import Initializer
 from ..models.layers import Layer
+from ..models.losses import Loss
+from ..models.optimizers import Optimizer
+from ..models.schedules import Schedule
 from ..models.shapes import show
 from ..models.toml import closest
 from . import environments, workload
 from .environments import Backend
+from .worker import Description
 from .workload import Workload
 
 
@@ -49,6 +58,22 @@ def print_one(name: str, console: Console) -> None:
         raise InputError(
             f'nothing is called "{name}": {closest(name, known)}, or a path to a .toml'
         )
+
+
+def explain(word: str, console: Console) -> None:
+    """Print the docstring of a spec, which is its norm, and its fields. InputError if unknown."""
+    unions = (Layer, Loss, Optimizer, Schedule, Initializer)
+    specs = {spec.__struct_config__.tag: spec for union in unions for spec in get_args(union)}
+    if word not in specs:
+        raise InputError(f'no construct "{word}": {closest(word, specs)}')
+    console.print(inspect.getdoc(specs[word]), markup=False, highlight=False, soft_wrap=True)
+    lines = [f"  {_field(field)}" for field in msgspec.structs.fields(specs[word])]
+    if lines:
+        console.print("\n".join(["", "Fields:", *lines]), markup=False, highlight=False)
+
+
+def _field(field: FieldInfo) -> str:
+    return field.name if field.required else f"{field.name} = {field.default}"
 
 
 def _print_file(path: str, console: Console) -> None:
@@ -91,8 +116,13 @@ def _print_model(model: Model, console: Console) -> None:
 
 def _words(spec: Struct) -> str:
     """Return a loss or an optimizer in words: `sgd learning_rate=0.5 momentum=0.875`."""
-    values = [f"{name}={value:g}" for name, value in msgspec.structs.asdict(spec).items()]
-    return " ".join([str(spec.__struct_config__.tag), *values])
+    words = [str(spec.__struct_config__.tag)]
+    for name, value in msgspec.structs.asdict(spec).items():
+        if isinstance(value, Struct):
+            words.append(f"{name}=({_words(value)})")
+        elif value is not None:
+            words.append(f"{name}={value:g}")
+    return " ".join(words)
 
 
 def _layer_row(node: Node[Layer]) -> list[str]:
@@ -146,3 +176,52 @@ def _print_rows(console: Console, what: str, headings: list[str], rows: list[lis
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)
+
+
+def support_matrix() -> str:
+    """Return what each backend supports, as Markdown, from the adapters' own tables.
+
+    Raises InputError unless every backend has an interpreter that works.
+    """
+    described = {name: _described(name) for name in NAMES}
+    rows = [
+        ["version", *(d.version.partition("+")[0] for d in described.values())],
+        *(
+            [word, *(_supports(d, word) for d in described.values())]
+            for word in ("eager", "compiled", "float32", "float64", *_vocabulary())
+        ),
+    ]
+    lines = [["", *NAMES], ["---"] * (len(NAMES) + 1), *rows]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{table}\n{''.join(_reasons(described))}"
+
+
+def _described(name: str) -> Description:
+    backend = environments.find(name, {})
+    if backend.python is None:
+        raise InputError(f"{name}: {backend.reason}; run: {backend.fix}")
+    described = environments.describe(backend)
+    if isinstance(described, str):
+        raise InputError(f"{name}: {backend.python}: {described}; run: bakeoff install {name}")
+    return described
+
+
+def _vocabulary() -> list[str]:
+    unions = (Layer, Loss, Optimizer)
+    return [spec.__struct_config__.tag for union in unions for spec in get_args(union)]
+
+
+def _supports(described: Description, word: str) -> str:
+    if word in described.gaps:
+        return "no"
+    modes = [mode for mode in described.modes if f"{word} ({mode})" not in described.gaps]
+    return "yes" if modes == described.modes else f"{' '.join(modes)} only"
+
+
+def _reasons(described: dict[str, Description]) -> Iterator[str]:
+    """Yield each reason once, with all that it is the reason for."""
+    for name, description in described.items():
+        listed = {**description.gaps, **description.deviations}
+        for reason in dict.fromkeys(listed.values()):
+            words = ", ".join(word for word, why in listed.items() if why == reason)
+            yield f"- {name}, {words}: {reason}\n"

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from .. import backends
-from ..backends.contract import Adapter, Batch, Trainer, Unsupported
+from ..backends.contract import Adapter, Batch, Gap, Trainer, Unsupported
 from ..datasets.dataset import Dataset, Split, open_dataset
 from ..models.losses import BinaryCrossEntropy
 from . import metrics
@@ -57,15 +57,32 @@ def main(arguments: list[str]) -> int:
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What an adapter says of itself in its own interpreter."""
+    """What an adapter says of itself in its own interpreter.
+
+    `gaps` gives the reason for what is unsupported, by the spec's word, or `lstm (compiled)`.
+    """
 
     version: str
     devices: list[str]
     modes: list[str]
+    gaps: dict[str, str]
+    deviations: dict[str, str]
 
 
 def _describe(adapter: Adapter) -> Description:
-    return Description(adapter.version(), adapter.devices(), list(adapter.MODES))
+    return Description(
+        version=adapter.version(),
+        devices=adapter.devices(),
+        modes=list(adapter.MODES),
+        gaps={_word(gap): reason for gap, reason in adapter.UNSUPPORTED.items()},
+        deviations=dict(adapter.DEVIATIONS),
+    )
+
+
+def _word(gap: Gap) -> str:
+    if isinstance(gap, tuple):
+        return f"{_word(gap[1])} ({gap[0]})"
+    return gap if isinstance(gap, str) else str(gap.__struct_config__.tag)  # type: ignore[attr-defined]
 
 
 def _one_line(error: Exception) -> str:

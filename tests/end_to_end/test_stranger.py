@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from end_to_end.conftest import Command
 
+from bakeoff.backends import NAMES
+
 _README = Path(__file__).parents[2] / "README.md"
 
 
@@ -25,7 +27,7 @@ def test_the_workload_of_the_readme_runs_as_it_stands(bakeoff: Command) -> None:
     (bakeoff.folder / "my-net.toml").write_text(_toml_of_the_readme(), encoding="utf-8")
     rows = bakeoff.rows("my-net.toml", "--seeds", 1)
     assert {row["status"] for row in rows.values()} == {"ok"}
-    assert {backend for _, backend in rows} == {"numpy", "torch"}
+    assert {backend for _, backend in rows} == set(NAMES)
 
 
 def test_a_users_own_table(bakeoff: Command) -> None:
@@ -63,6 +65,10 @@ def test_list_show_and_doctor_see_the_environments(bakeoff: Command) -> None:
     doctor = bakeoff("doctor", check=False)
     assert "torch" in doctor.stdout
     assert "Traceback" not in doctor.stderr
+
+
+def test_the_support_matrix_of_the_readme_is_that_of_the_adapters(bakeoff: Command) -> None:
+    assert bakeoff("list", "--matrix").stdout in _README.read_text(encoding="utf-8")
 
 
 def test_install_again_does_nothing(bakeoff: Command) -> None:

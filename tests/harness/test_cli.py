@@ -220,13 +220,14 @@ def test_an_environment_that_cannot_be_made_does_not_stop_the_others(
     def fail(name: str, progress: object) -> Path:
         raise install.InstallError("pip failed: no network")
 
-    monkeypatch.setitem(backends.FRAMEWORKS, "torch", "a_framework_that_is_not_there")
+    monkeypatch.setitem(backends.FRAMEWORKS, "torch", ("a_framework_that_is_not_there",))
     monkeypatch.setattr(install, "install", fail)
     outcome = bakeoff("run", workload, "--install", "--json")
     assert outcome.code == 0
     assert "torch: pip failed: no network" in outcome.err
-    assert [row["status"] for row in outcome.json()["rows"]] == ["ok", "missing"]
-    assert "bakeoff install torch" in outcome.json()["rows"][1]["reason"]
+    rows = {row["backend"]: row for row in outcome.json()["rows"]}
+    assert (rows["numpy"]["status"], rows["torch"]["status"]) == ("ok", "missing")
+    assert "bakeoff install torch" in rows["torch"]["reason"]
 
 
 def test_list_names_everything(bakeoff: Command) -> None:
@@ -259,7 +260,19 @@ def test_report_again_gives_the_same_summary(bakeoff: Command, workload: Path) -
     assert {name: Path("out", name).read_bytes() for name in names} == before
 
 
-@pytest.mark.parametrize("command", ["run", "install", "list", "show", "report", "doctor"])
+@pytest.mark.parametrize("word", ["adam", "batch_norm", "mse", "cosine", "he_normal", "lstm"])
+def test_explain_prints_the_norm_and_its_source(bakeoff: Command, word: str) -> None:
+    out = bakeoff("explain", word).out
+    assert "=" in out.splitlines()[0] or "←" in out or "~" in out.splitlines()[0]
+
+
+def test_explain_of_an_unknown_word(bakeoff: Command) -> None:
+    _assert_refused(bakeoff("explain", "adamw2"), "did you mean adamw?")
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "install", "list", "show", "explain", "report", "doctor"]
+)
 def test_every_command_has_help_with_an_example(bakeoff: Command, command: str) -> None:
     out = bakeoff(command, "--help").out
     assert f"bakeoff {command}" in out.partition("Example")[2].replace("\n", " ")

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,11 +14,11 @@ import numpy as np
 import pytest
 
 import bakeoff.datasets
+from bakeoff.bench.code import write_zip
 from bakeoff.datasets import CARDS, Dataset, load, open_dataset
 from bakeoff.datasets.catalogue import SOURCES
 from bakeoff.models.errors import InputError
 
-FOLDER = Path(bakeoff.datasets.__path__[0])
 ARRAYS = ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test")
 
 
@@ -302,11 +301,7 @@ def run_python(code: str, *, path: str, arguments: tuple[str, ...] = ()) -> str:
 def test_a_worker_opens_a_dataset_from_a_zip_with_numpy_and_msgspec_alone(tmp_path: Path) -> None:
     dataset = load("line", cache=tmp_path)
     archive = tmp_path / "code.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.mkdir("bakeoff")  # zipimport finds a package without __init__.py by its entry alone
-        for folder in (FOLDER, FOLDER.parent / "models"):
-            for source in folder.glob("*.py"):
-                file.write(source, f"bakeoff/{folder.name}/{source.name}")
+    write_zip(archive)
     code = """
 import sys
 from pathlib import Path

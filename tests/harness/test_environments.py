@@ -58,7 +58,7 @@ def test_an_environment_of_other_pins_is_not_complete(home: Path) -> None:
 def test_a_backend_without_an_interpreter_says_how_to_get_one(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(backends.FRAMEWORKS, "torch", "a_framework_that_is_not_there")
+    monkeypatch.setitem(backends.FRAMEWORKS, "torch", ("a_framework_that_is_not_there",))
     found = environments.find("torch", {})
     assert found.python is None
     assert "a_framework_that_is_not_there" in str(found.reason)
