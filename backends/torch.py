@@ -52,7 +52,6 @@ from ..models.layers import (
     Softplus,
     Tanh,
 )
-from ..models.layers.recurrent import DIRECTIONS
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import pair
@@ -215,7 +214,7 @@ def _recurrent(
         **options,
     )
     variables: dict[str, Tensor] = {}
-    for prefix, suffix in zip(DIRECTIONS[: len(layer.directions)], ("", "_reverse"), strict=False):
+    for prefix, suffix in zip(layer.directions, ("", "_reverse"), strict=False):
         second = getattr(module, f"bias_hh_l0{suffix}")
         variables[f"{prefix}weight"] = getattr(module, f"weight_ih_l0{suffix}")
         variables[f"{prefix}recurrent_weight"] = getattr(module, f"weight_hh_l0{suffix}")

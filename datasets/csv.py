@@ -20,8 +20,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..models.errors import InputError
+from ..models.losses import Task
 from .columns import MAX_NUMBER, encode, number, numbers
-from .dataset import Card, Task
+from .dataset import Card
 from .preparation import Floats, Integers, cut, fit, shuffle, take
 from .source import File, Prepared, Request, Source
 from .table import Table, read_table, table_error

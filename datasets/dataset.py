@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,8 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from ..models.errors import InputError
-
-Task: TypeAlias = Literal["regression", "classification"]
+from ..models.losses import Task
 
 DESCRIPTION = "dataset.json"
 ARRAYS = ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test")

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from .dataset import Card, Split, Task
+from ..models.losses import Task
+from .dataset import Card, Split
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # file name, bytes done, bytes in total
 

@@ -6,7 +6,8 @@ import numpy as np
 from msgspec import Struct
 
 from ..models.errors import InputError
-from .dataset import Card, Task
+from ..models.losses import Task
+from .dataset import Card
 from .preparation import classification_table, cut, shuffle, standardise, stream, take
 from .source import File, Prepared, Source
 from .synthetic import Classes, Count, Samples, Seed, check_size
