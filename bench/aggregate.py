@@ -74,7 +74,7 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
     if backend.python:
         results = [
             _read_job(folder / "jobs" / job_name(facts.name, backend.name, mode, seed), seed)
-            for seed in range(spec.seeds)
+            for seed in spec.seeds
         ]
     status, reason = (
         _verdict(results) if results else ("missing", f"{backend.reason}; {backend.fix}")
@@ -92,7 +92,7 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         dtype=spec.dtype,
         mode=mode,
         threads=spec.threads,
-        seeds=spec.seeds,
+        seeds=len(spec.seeds),
         status=status,
         reason=reason,
         metric=metrics.get(facts.metric),

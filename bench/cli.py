@@ -67,6 +67,13 @@ def _choices(option: str, value: str, legal: tuple[str, ...]) -> tuple[Any, ...]
     return chosen
 
 
+def _choice(option: str, value: str, legal: tuple[str, ...]) -> Any:
+    chosen = _choices(option, value, legal)
+    if len(chosen) > 1:
+        raise InputError(f'{option} "{value}": expected one of {", ".join(legal)}, not several')
+    return chosen[0]
+
+
 def _pythons(values: list[str]) -> dict[str, Path]:
     pythons = {}
     for value in values:
@@ -135,13 +142,13 @@ def run(
         workloads=tuple(workloads or DEFAULT_SUITE),
         backends=_split(backend),
         pythons=_pythons(python or []),
-        seeds=seeds,
+        seeds=tuple(range(seeds)),
         epochs=epochs,
         batch_size=batch_size,
         dataset=dataset,
         data_dir=data_dir,
         device=device,
-        dtype=_choices("--dtype", dtype, ("float32", "float64"))[0],
+        dtype=_choice("--dtype", dtype, ("float32", "float64")),
         modes=_choices("--mode", mode, ("eager", "compiled")),
         threads=threads,
         timeout=timeout,
@@ -154,11 +161,115 @@ def run(
 def _refuse_with_resume(workloads: list[str] | None) -> None:
     """A run goes on as it was asked: refuse what would change it."""
     allowed = {"--resume", "--json"}
-    options = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")]
-    if surplus := [*(workloads or []), *(o for o in options if o not in allowed)]:
+    if surplus := [*(workloads or []), *(o for o in _options_given() if o not in allowed)]:
         raise InputError(
             f"--resume goes on with a run as it was asked; it cannot take {surplus[0]}, "
             "start a new run for that"
+        )
+
+
+def _options_given() -> list[str]:
+    return [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")]
+
+
+@app.command(
+    epilog="Examples: `bakeoff train mnist-mlp --backend torch --epochs 3 "
+    "--checkpoint c.safetensors` · `bakeoff train --resume c.safetensors --backend mxnet`"
+)
+def train(
+    backend: Annotated[str, typer.Option(help="The one backend that trains.")],
+    workload: Annotated[
+        str | None, typer.Argument(metavar="[WORKLOAD]", help="A name, or a path of your own TOML.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A new file: the training after each epoch.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Go on with another training's.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="In all; instead of the workload's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and batch order.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Instead of the workload's.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Instead of the workload's.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where your MNIST files are; or set BAKEOFF_DATA.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    mode: Annotated[str, typer.Option(help="eager or compiled.")] = "eager",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the worker.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds it may take.")] = 3600,
+    output: Annotated[
+        Path | None, typer.Option(help="The run's new folder; bakeoff-runs/<time> by default.")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="The interpreter of the backend."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead.")] = False,
+) -> int:
+    """Train a workload with one backend; put the training aside, or go on with one.
+
+    Any backend goes on with the checkpoint of any other: weights, optimizer state and step are in
+    it, in canonical layout, and the batches follow from the seed.
+    """
+    from . import checkpoint as checkpoints
+    from . import compare
+    from .plan import Request, default_output
+
+    if resume is None and workload is None:
+        raise InputError("name a WORKLOAD to train, or a checkpoint to go on with: --resume FILE")
+    start = None
+    if resume:
+        _refuse_changes()
+        start = checkpoints.read(resume)
+        seed, dtype = start.origin.seed, start.origin.dtype
+        dataset = start.origin.workload.dataset
+        batch_size = start.origin.workload.batch_size
+    if checkpoint and checkpoint.exists() and checkpoint != resume:
+        raise InputError(
+            f"--checkpoint {checkpoint} exists already; choose another path, "
+            f"or go on with it: --resume {checkpoint}"
+        )
+    request = Request(
+        workloads=(workload,) if workload else (),
+        backends=(_one_backend(backend),),
+        pythons=_pythons(python or []),
+        seeds=(seed,),
+        epochs=epochs,
+        batch_size=batch_size,
+        dataset=dataset,
+        data_dir=data_dir,
+        device=device,
+        dtype=_choice("--dtype", dtype, ("float32", "float64")),
+        modes=(_choice("--mode", mode, ("eager", "compiled")),),
+        threads=threads,
+        timeout=timeout,
+        output=output or default_output(),
+        command=shlex.join(["bakeoff", *sys.argv[1:]]),
+        start=start,
+        checkpoint=checkpoint,
+    )
+    return compare.start(request, Console(stderr=as_json), install=False, as_json=as_json)
+
+
+def _one_backend(value: str) -> str:
+    if "," in value:
+        raise InputError(f'--backend "{value}": expected one backend; bakeoff run compares several')
+    return value
+
+
+def _refuse_changes() -> None:
+    """A training goes on with its data, batches, seed and precision: refuse what changes them."""
+    refused = ("--seed", "--dtype", "--dataset", "--batch-size")
+    if given := [option for option in _options_given() if option in refused]:
+        raise InputError(
+            f"--resume goes on with what is in the checkpoint; it cannot take {given[0]}, "
+            "start anew without --resume for that"
         )
 
 

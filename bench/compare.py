@@ -43,8 +43,10 @@ def start(request: Request, console: Console, *, install: bool, as_json: bool) -
         if backend.python is None:
             line = f"{backend.name}: {backend.reason}; make one: {backend.fix}"
             console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    _run(folder, console, seeds=request.seeds)
+    _run(folder, console, seeds=len(request.seeds))
     summary = _finish(folder, console, as_json=as_json)
+    if request.checkpoint and request.checkpoint.exists():
+        console.print(f"checkpoint: {request.checkpoint}", highlight=False, soft_wrap=True)
     return _exit_code(summary, asked=request.backends or ())
 
 
@@ -52,7 +54,7 @@ def resume(folder: Path, console: Console, *, as_json: bool) -> int:
     """Go on with a run; return the exit code."""
     with _downloads(console) as download_progress:
         spec = run.check_resumable(folder, download_progress)
-    _run(folder, console, seeds=spec.seeds)
+    _run(folder, console, seeds=len(spec.seeds))
     return _exit_code(_finish(folder, console, as_json=as_json), asked=())
 
 

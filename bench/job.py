@@ -20,6 +20,9 @@ SCHEMA_VERSION = 1
 class Job(Struct, frozen=True, kw_only=True):
     """What a worker reads. `inputs` and `dataset` are folders; `inputs` is relative to the job's.
 
+    A training of `epochs` epochs in all begins behind `epochs_done`; with `keeps_state` the worker
+    leaves what a checkpoint is made of after each.
+
     `command` runs the same worker again by hand; `environment` is what it sets.
     """
 
@@ -33,6 +36,8 @@ class Job(Struct, frozen=True, kw_only=True):
     execution: Execution
     seed: int
     epochs: int
+    epochs_done: int = 0
+    keeps_state: bool = False
     metric: str
     inputs: str
     python: str

@@ -16,6 +16,7 @@ from ..datasets.dataset import Dataset
 from ..models import InputError
 from ..models.toml import decode
 from . import workload
+from .checkpoint import Checkpoint, Origin, spec_sha256
 from .environments import Backend
 from .machine import Machine
 from .summary import WorkloadFacts
@@ -29,12 +30,15 @@ Work = list[tuple[Workload, Dataset]]
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What the user asked; None is the default of the workload, or every backend found."""
+    """What the user asked; None is the default of the workload, or every backend found.
+
+    `start` is the checkpoint that a training goes on from, `checkpoint` the path where it is put.
+    """
 
     workloads: tuple[str, ...]
     backends: tuple[str, ...] | None
     pythons: Mapping[str, Path]
-    seeds: int
+    seeds: tuple[int, ...]
     epochs: int | None
     batch_size: int | None
     dataset: str | None
@@ -46,6 +50,15 @@ class Request(Struct, frozen=True, kw_only=True):
     timeout: float
     output: Path
     command: str
+    start: Checkpoint | None = None
+    checkpoint: Path | None = None
+
+
+class CheckpointSpec(Struct, frozen=True):
+    """Where a run's one training is put after every epoch, and what is told of its origin."""
+
+    path: str
+    origin: Origin
 
 
 class RunSpec(Struct, frozen=True, kw_only=True):
@@ -55,7 +68,7 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     bakeoff_version: str
     created: str
     command: str
-    seeds: int
+    seeds: list[int]
     device: str
     dtype: DType
     modes: tuple[Mode, ...]
@@ -66,6 +79,7 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     machine: Machine
     backends: list[Backend]
     workloads: list[WorkloadFacts]
+    checkpoint: CheckpointSpec | None = None
 
 
 def read_run(folder: Path) -> RunSpec:
@@ -87,15 +101,39 @@ def check(request: Request, download_progress: DownloadProgress | None) -> Work:
     """Read and check all that a run will need but its interpreters. Raises InputError."""
     _check_execution(request)
     check_output(request.output)
-    workloads = [_override(workload.read(name), request) for name in request.workloads]
+    workloads = [_override(w, request) for w in named(request)]
     check_unique([w.name for w in workloads], "workload")
+    if request.start:
+        _check_start(request.start, workloads[0])
     work = [
         (w, load(w.dataset, data_dir=request.data_dir, progress=download_progress))
         for w in workloads
     ]
     for w, dataset in work:
         workload.check(w, dataset)
+        if request.start:
+            _check_data(request.start, dataset)
+    if request.checkpoint:
+        _check_checkpoint(request.checkpoint)
     return work
+
+
+def named(request: Request) -> list[Workload]:
+    """Return the workloads as they were named, or that of the checkpoint. Raises InputError."""
+    if request.start and not request.workloads:
+        return [request.start.origin.workload]
+    return [workload.read(name) for name in request.workloads]
+
+
+def origin(request: Request, w: Workload, dataset: Dataset) -> Origin:
+    """Return what a checkpoint of a request's one training is told of its origin."""
+    (planned,) = named(request)
+    return Origin(
+        workload=structs.replace(w, epochs=planned.epochs),
+        dataset_sha256=dataset.sha256,
+        seed=request.seeds[0],
+        dtype=request.dtype,
+    )
 
 
 def job_name(work: str, backend: str, mode: Mode, seed: int) -> str:
@@ -124,6 +162,39 @@ def _check_execution(request: Request) -> None:
     if request.threads > cores:
         raise InputError(
             f"--threads {request.threads}: this machine has {cores} cores; ask for at most {cores}"
+        )
+
+
+def _check_start(start: Checkpoint, w: Workload) -> None:
+    """Raise InputError unless a training of `w` can go on from `start`."""
+    then = start.origin
+    if spec_sha256(w.model) != spec_sha256(then.workload.model):
+        raise InputError(
+            f"the checkpoint is of {then.workload.name} (spec {then.spec_sha256[:12]}), whose "
+            f"model is not that of {w.name}; go on with what it was made with, or start anew"
+        )
+    if w.epochs <= start.epochs:
+        raise InputError(
+            f"the checkpoint has {start.epochs} epochs behind it, {w.epochs} were asked for in "
+            f"all; ask for more: --epochs {start.epochs + 1}"
+        )
+
+
+def _check_data(start: Checkpoint, dataset: Dataset) -> None:
+    then, now = start.origin.dataset_sha256, dataset.sha256
+    if then != now:
+        raise InputError(
+            f"{dataset.name} has changed since the checkpoint was made "
+            f"({then[:12]} then, {now[:12]} now); start anew without --resume"
+        )
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Raise InputError if a checkpoint cannot be put there."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(
+            f"--checkpoint {path}: {path.parent} is not a folder that can be written to; "
+            "make it, or choose another path"
         )
 
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import tomli_w
 
-from ..backends.contract import DType, Execution
+from ..backends.contract import Execution
 from ..datasets.dataset import Dataset
 from ..models import InputError
 from ..models.init import batch_order, initial_weights
@@ -21,7 +21,17 @@ from . import job, machine
 from .code import write_zip
 from .environments import Backend
 from .metrics import LOWER_IS_BETTER
-from .plan import SCHEMA_VERSION, Request, RunSpec, Work, check_output, check_unique, job_name
+from .plan import (
+    SCHEMA_VERSION,
+    CheckpointSpec,
+    Request,
+    RunSpec,
+    Work,
+    check_output,
+    check_unique,
+    job_name,
+    origin,
+)
 from .summary import WorkloadFacts
 from .workload import Workload
 
@@ -61,7 +71,7 @@ def _write(output: Path, request: Request, backends: list[Backend], work: Work) 
 def _check_space(output: Path, request: Request, work: Work) -> None:
     """Refuse a disk on which the inputs and the results would not fit."""
     numbers = sum(
-        request.seeds
+        len(request.seeds)
         * (2 * w.model.cost.parameters * len(request.modes) + w.epochs * len(d.train.x))
         for w, d in work
     )
@@ -82,23 +92,27 @@ def _write_jobs(
 ) -> list[str]:
     names = []
     for w, dataset in work:
-        for seed in range(request.seeds):
+        for seed in request.seeds:
             inputs = f"inputs/{w.name}-{seed}"
-            _write_inputs(partial / inputs, w, dataset, seed, request.dtype)
+            _write_inputs(partial / inputs, w, dataset, seed, request)
             pairs = [(b, mode) for b in backends if b.python for mode in request.modes]
             # Every other seed runs backwards, so that a drift of the machine cancels.
             for backend, mode in pairs if seed % 2 == 0 else reversed(pairs):
                 name = job_name(w.name, backend.name, mode, seed)
                 execution = Execution(request.device, request.dtype, mode, request.threads)
-                to_write = _job(w, dataset, backend, execution, seed)
+                to_write = _job(w, dataset, backend, execution, seed, request)
                 job.write(to_write, partial / "jobs" / name, output / "jobs" / name)
                 names.append(name)
     return names
 
 
-def _write_inputs(folder: Path, w: Workload, dataset: Dataset, seed: int, dtype: DType) -> None:
+def _write_inputs(folder: Path, w: Workload, dataset: Dataset, seed: int, request: Request) -> None:
     folder.mkdir(parents=True)
-    weights = initial_weights(w.model, seed, dtype)
+    if request.start:
+        weights = request.start.weights
+        np.savez(folder / "state.npz", allow_pickle=False, **request.start.state)
+    else:
+        weights = initial_weights(w.model, seed, request.dtype)
     np.savez(folder / "weights.npz", allow_pickle=False, **weights)
     samples = len(dataset.train.x)
     order = batch_order(samples, batch_size=w.batch_size, epochs=w.epochs, seed=seed)
@@ -106,7 +120,12 @@ def _write_inputs(folder: Path, w: Workload, dataset: Dataset, seed: int, dtype:
 
 
 def _job(
-    w: Workload, dataset: Dataset, backend: Backend, execution: Execution, seed: int
+    w: Workload,
+    dataset: Dataset,
+    backend: Backend,
+    execution: Execution,
+    seed: int,
+    request: Request,
 ) -> job.Job:
     assert backend.python
     return job.Job(
@@ -119,6 +138,8 @@ def _job(
         execution=execution,
         seed=seed,
         epochs=w.epochs,
+        epochs_done=request.start.epochs if request.start else 0,
+        keeps_state=request.checkpoint is not None,
         metric=w.metric,
         inputs=f"../../../inputs/{w.name}-{seed}",
         python=backend.python,
@@ -137,7 +158,7 @@ def _spec(
         bakeoff_version=version("bakeoff"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=request.command,
-        seeds=request.seeds,
+        seeds=list(request.seeds),
         device=request.device,
         dtype=request.dtype,
         modes=request.modes,
@@ -148,7 +169,15 @@ def _spec(
         machine=machine.look(),
         backends=backends,
         workloads=[_facts(w, dataset) for w, dataset in work],
+        checkpoint=_checkpoint_spec(request, work),
     )
+
+
+def _checkpoint_spec(request: Request, work: Work) -> CheckpointSpec | None:
+    if request.checkpoint is None:
+        return None
+    ((w, dataset),) = work
+    return CheckpointSpec(str(request.checkpoint.absolute()), origin(request, w, dataset))
 
 
 def _facts(w: Workload, dataset: Dataset) -> WorkloadFacts:
@@ -180,6 +209,6 @@ def _without_none(value: Any) -> Any:
     """Return plain data without its nulls, which TOML does not have."""
     if isinstance(value, dict):
         return {k: _without_none(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_without_none(v) for v in value]
     return value

@@ -49,7 +49,7 @@ class _Reading:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.epoch = 0
+        self.epoch = job.epochs_done
         self._words = ""
         self._rate = ""
 
@@ -141,7 +141,7 @@ class _Live:
         self._reading = _Reading(job)
         title = _title(job)
         if title not in self._tasks:
-            total = job.epochs * self._jobs_per_line
+            total = (job.epochs - job.epochs_done) * self._jobs_per_line
             self._tasks[title] = self._bars.add_task(escape(title), total=total, words="")
 
     def show(self, record: Record) -> None:

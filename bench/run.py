@@ -14,13 +14,15 @@ import filelock
 
 from ..datasets import load
 from ..models import InputError
-from . import job, records
-from .plan import DownloadProgress, RunSpec, read_run
+from . import checkpoint, job, records
+from .checkpoint import Checkpoint
+from .plan import CheckpointSpec, DownloadProgress, RunSpec, read_run
 from .progress import Display
-from .records import Failed, Finished, Interrupted, Record, Refused, TimedOut
+from .records import Epoch, Failed, Finished, Interrupted, Record, Refused, TimedOut
+from .worker import read_arrays
 
 _POLL_SECONDS = 0.05
-_RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy")
+_RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy", "state.npz")
 
 
 def run(folder: Path, display: Display) -> None:
@@ -36,7 +38,7 @@ def run(folder: Path, display: Display) -> None:
                 job_folder = folder / "jobs" / name
                 if not is_done(job_folder):
                     _clear(job_folder)
-                    _run_job(job_folder, spec.timeout, display)
+                    _run_job(job_folder, spec, display)
     except filelock.Timeout:
         raise InputError(f"{folder} is being run by another process; wait for it to end") from None
 
@@ -66,9 +68,15 @@ def _clear(job_folder: Path) -> None:
         (job_folder / name).unlink(missing_ok=True)
 
 
-def _run_job(folder: Path, timeout: float, display: Display) -> None:
+def _run_job(folder: Path, spec: RunSpec, display: Display) -> None:
     what = job.read(folder)
     display.begin(what)
+
+    def show(record: Record) -> None:
+        display.show(record)
+        if spec.checkpoint and isinstance(record, Epoch):
+            _write_checkpoint(spec.checkpoint, what.backend, folder / "state.npz")
+
     journal = folder / "records.jsonl"
     with (folder / "log.txt").open("wb") as log:
         try:
@@ -88,12 +96,19 @@ def _run_job(folder: Path, timeout: float, display: Display) -> None:
             return
     death: Record = Interrupted()
     try:
-        death = _follow(process, journal, timeout, display.show)
+        death = _follow(process, journal, spec.timeout, show)
     finally:
         _kill(process)
         if records.ending(records.read(journal)) is None:
             records.append(journal, death)
             display.show(death)
+
+
+def _write_checkpoint(spec: CheckpointSpec, backend: str, state: Path) -> None:
+    tensors = read_arrays(state)
+    epochs = int(tensors.pop("epochs"))
+    made = Checkpoint(origin=spec.origin, backend=backend, epochs=epochs, tensors=tensors)
+    checkpoint.write(made, Path(spec.path))
 
 
 def _follow(

@@ -30,6 +30,7 @@ from .records import Block, Built, Epoch, Failed, Finished, Record, Refused, Sta
 
 _STEPS_PER_BLOCK = 50  # at most; the blocks of an epoch are equally long, to one step
 _EVALUATION_BATCH = 256
+_PARENT = os.getppid()
 
 Emit = Callable[[Record], None]
 
@@ -104,10 +105,10 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     )
     inputs = folder / job.inputs
     dataset = open_dataset(Path(job.dataset))
-    with np.load(inputs / "weights.npz", allow_pickle=False) as stored:
-        weights = {name: stored[name] for name in stored.files}
+    weights = read_arrays(inputs / "weights.npz")
+    state = read_arrays(inputs / "state.npz") if (inputs / "state.npz").exists() else None
     began = perf_counter()
-    trainer = adapter.build(job.model, weights, job.execution, seed=job.seed, state=None)
+    trainer = adapter.build(job.model, weights, job.execution, seed=job.seed, state=state)
     emit(
         Built(
             build_seconds=perf_counter() - began,
@@ -115,39 +116,43 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
         )
     )
     order = np.load(inputs / "order.npy", allow_pickle=False)
-    _train(job, trainer, dataset, order, emit)
+    for epoch, batches in enumerate(order[job.epochs_done :], start=job.epochs_done + 1):
+        summary = _train_epoch(job, trainer, dataset, epoch, batches, emit)
+        if job.keeps_state:
+            _save_state(folder, trainer, epoch)
+        emit(summary)
     logits = _predict(trainer, dataset.test.x, job.execution.dtype)
     _save(folder, trainer, logits)
     scores = _score(job, dataset, logits, dataset.test.y)
     emit(Finished(metrics=scores, peak_rss_mb=_peak_rss_mb()))
 
 
-def _train(job: Job, trainer: Trainer, dataset: Dataset, order: np.ndarray, emit: Emit) -> None:
-    parent = os.getppid()
-    for epoch, batches in enumerate(order, start=1):
-        losses: list[float] = []
-        for indices in np.array_split(batches, math.ceil(len(batches) / _STEPS_PER_BLOCK)):
-            if os.getppid() != parent:
-                sys.exit("the parent process is gone")
-            began = perf_counter()
-            staged = list(_stage(job, trainer, dataset.train, indices))
-            staged_at = perf_counter()
-            block = trainer.train(staged).tolist()
-            ended = perf_counter()
-            losses += block
-            _check_finite(losses, epoch)
-            emit(
-                Block(
-                    epoch=epoch,
-                    samples=indices.size,
-                    stage_seconds=staged_at - began,
-                    train_seconds=ended - staged_at,
-                    losses=block,
-                )
+def _train_epoch(
+    job: Job, trainer: Trainer, dataset: Dataset, epoch: int, batches: np.ndarray, emit: Emit
+) -> Epoch:
+    losses: list[float] = []
+    for indices in np.array_split(batches, math.ceil(len(batches) / _STEPS_PER_BLOCK)):
+        if os.getppid() != _PARENT:
+            sys.exit("the parent process is gone")
+        began = perf_counter()
+        staged = list(_stage(job, trainer, dataset.train, indices))
+        staged_at = perf_counter()
+        block = trainer.train(staged).tolist()
+        ended = perf_counter()
+        losses += block
+        _check_finite(losses, epoch)
+        emit(
+            Block(
+                epoch=epoch,
+                samples=indices.size,
+                stage_seconds=staged_at - began,
+                train_seconds=ended - staged_at,
+                losses=block,
             )
-        logits = _predict(trainer, dataset.validation.x, job.execution.dtype)
-        scores = _score(job, dataset, logits, dataset.validation.y)
-        emit(Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores))
+        )
+    logits = _predict(trainer, dataset.validation.x, job.execution.dtype)
+    scores = _score(job, dataset, logits, dataset.validation.y)
+    return Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores)
 
 
 def _stage(job: Job, trainer: Trainer, split: Split, indices: np.ndarray) -> Iterator[Batch]:
@@ -197,8 +202,23 @@ def _score(job: Job, dataset: Dataset, logits: np.ndarray, y: np.ndarray) -> dic
 
 
 def _save(folder: Path, trainer: Trainer, logits: np.ndarray) -> None:
-    np.savez(folder / "weights.npz", allow_pickle=False, **trainer.weights())
+    np.savez(folder / "weights.npz", **trainer.weights())
     np.save(folder / "predictions.npy", logits)
+
+
+def _save_state(folder: Path, trainer: Trainer, epoch: int) -> None:
+    """Leave what the parent makes a checkpoint of; it may be late, so `epochs` says what it is."""
+    weights = {f"weights/{name}": value for name, value in trainer.weights().items()}
+    state = {f"optimizer/{name}": value for name, value in trainer.state().items()}
+    partial = folder / "state.partial.npz"
+    np.savez(partial, epochs=epoch, **weights, **state)
+    partial.replace(folder / "state.npz")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def _peak_rss_mb() -> float:

@@ -65,6 +65,26 @@ _WRONG_ARGUMENTS = {
         ["run", "--resume", "nowhere", "--seeds", "1"],
         "cannot take --seeds",
     ),
+    "train nothing": (["train", "--backend", "numpy"], "name a WORKLOAD"),
+    "train with nobody": (["train", "mnist-mlp"], "--backend"),
+    "train with two": (["train", "mnist-mlp", "--backend", "numpy,torch"], "one backend"),
+    "train in two modes": (
+        ["train", "mnist-mlp", "--backend", "numpy", "--mode", "eager,compiled"],
+        "not several",
+    ),
+    "go on with nothing": (["train", "--backend", "numpy", "--resume", "c"], "no checkpoint at c"),
+    "go on with another seed": (
+        ["train", "--backend", "numpy", "--resume", "c", "--seed", "1"],
+        "cannot take --seed",
+    ),
+    "checkpoint in no folder": (
+        ["train", "boston-mlp", "--backend", "numpy", "--checkpoint", "no/c"],
+        "no is not a folder",
+    ),
+    "checkpoint that is a folder": (
+        ["train", "boston-mlp", "--backend", "numpy", "--checkpoint", "{idx}"],
+        "exists already",
+    ),
     "report of nothing": (["report", "nowhere"], "no run.toml"),
     "truncated IDX": (
         ["run", "mnist-mlp", "--dataset", "mnist", "--data-dir", "{idx}"],

@@ -1,0 +1,60 @@
+"""A training that changes hands: every backend goes on with the checkpoint of every other."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from end_to_end.conftest import Command
+
+from bakeoff.backends import NAMES
+from bakeoff.bench import checkpoint, workload
+from conformance.parity import assert_all_parity, float64_bound
+
+_RESTART = Path(__file__).with_name("restart.toml")
+_PAIRS = list(permutations(NAMES, 2))
+_PROCESSES = 2
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], installed: None
+) -> Path:
+    """An unbroken training by NumPy, half a one by each backend, and the rest by the others."""
+    bakeoff = Command(tmp_path_factory.mktemp("restart"), environment)
+
+    def train(name: str, backend: str, *options: str) -> None:
+        bakeoff("train", _RESTART, "--backend", backend, "--output", f"run-{name}",
+                "--checkpoint", f"{name}.safetensors", *options)  # fmt: skip
+
+    def begin(backend: str) -> None:
+        train(backend, backend, "--dtype", "float64", "--epochs", "2")
+
+    def end(pair: tuple[str, str]) -> None:
+        first, second = pair
+        train(f"{first}-{second}", second, "--resume", f"{first}.safetensors")
+
+    train("whole", "numpy", "--dtype", "float64")
+    with ThreadPoolExecutor(_PROCESSES) as pool:
+        list(pool.map(begin, NAMES))
+        list(pool.map(end, _PAIRS))
+    return bakeoff.folder
+
+
+@pytest.mark.parametrize("pair", _PAIRS, ids="-".join)
+def test_the_joined_trajectory_is_the_unbroken_one(trained: Path, pair: tuple[str, str]) -> None:
+    """Losses, weights and optimizer state, within the bound of float64 for as many steps."""
+    whole = checkpoint.read(trained / "whole.safetensors")
+    joined = checkpoint.read(trained / f"{'-'.join(pair)}.safetensors")
+    work = workload.read(str(_RESTART))
+    steps = int(whole.state["step"])
+    bound = float64_bound(work.model, work.batch_size, steps)
+    assert joined.backend == pair[1]
+    assert_all_parity(joined.tensors, whole.tensors, bound=bound)
+    test = "jobs/restart/{}-eager-0/predictions.npy"
+    expected = np.load(trained / "run-whole" / test.format("numpy"))
+    actual = np.load(trained / f"run-{'-'.join(pair)}" / test.format(pair[1]))
+    assert_all_parity({"logits": actual}, {"logits": expected}, bound=bound)
