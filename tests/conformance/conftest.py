@@ -19,9 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The reference is proved once, in the run for NumPy."""
-    of_reference = collection_path.name == "test_reference.py"
-    return True if of_reference and config.getoption("--backend") != "numpy" else None
+    """The reference is proved once, in the run for NumPy; findings are of our own backends."""
+    backend = config.getoption("--backend")
+    needed = {
+        "test_reference.py": backend == "numpy",
+        "test_findings.py": backend in backends.NAMES,
+    }
+    return None if needed.get(collection_path.name, True) else True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
