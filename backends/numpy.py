@@ -777,6 +777,16 @@ def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
     return g + weight_decay * w if weight_decay else g
 
 
+def take_step(
+    optimizer: Optimizer, weights: Weights, gradients: Weights, slots: Weights, step: int
+) -> None:
+    """Update every weight that has a gradient, and its slots, in place. `step` counts from 0."""
+    rate, update = optimizer.rate(step), OPTIMIZERS[type(optimizer)]
+    for name, g in _clip(optimizer, gradients).items():
+        own = {slot: slots[f"{name}.{slot}"] for slot in optimizer.slots()}
+        update(optimizer, weights[name], g, own, step + 1, rate)
+
+
 def _clip(optimizer: Optimizer, gradients: Weights) -> Weights:
     if limit := optimizer.clip_value:
         gradients = {name: np.clip(g, -limit, limit) for name, g in gradients.items()}
@@ -904,12 +914,7 @@ class _Trainer:
 
     def _train_one(self, x: Array, y: Array, masks: Masks | None) -> Array:
         loss, gradients, statistics = self._loss_and_gradients(x, y, masks)
-        optimizer = self._model.optimizer
-        rate, update = optimizer.rate(self._step), OPTIMIZERS[type(optimizer)]
-        self._step += 1
-        gradients = _clip(optimizer, gradients)
-        for name in self._model.trainable:
-            slots = {slot: self._slots[f"{name}.{slot}"] for slot in optimizer.slots()}
-            update(optimizer, self._weights[name], gradients[name], slots, self._step, rate)
+        take_step(self._model.optimizer, self._weights, gradients, self._slots, self._step)
         self._weights |= statistics
+        self._step += 1
         return loss

@@ -323,6 +323,25 @@ def explain(
     listing.explain(word, Console())
 
 
+@app.command(
+    epilog="Examples: `bakeoff conform my_adapter.py` · "
+    "`bakeoff conform package.module --python module=/opt/venv/bin/python`"
+)
+def conform(
+    adapter: Annotated[
+        str, typer.Argument(help="A backend, the path of an adapter (.py), or a module.")
+    ],
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="The interpreter of the adapter."),
+    ] = None,
+) -> int:
+    """Test an adapter against the norm: every construct that it supports, and the contract."""
+    from . import conform as conformance
+
+    return conformance.conform(adapter, _pythons(python or []), Console())
+
+
 @app.command(epilog="Example: `bakeoff report bakeoff-runs/20260101-120000 --open`")
 def report(
     run_folder: Annotated[

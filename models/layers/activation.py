@@ -47,7 +47,7 @@ class Tanh(Elementwise, frozen=True, kw_only=True, tag="tanh"):
 
 
 class Softplus(Elementwise, frozen=True, kw_only=True, tag="softplus"):
-    """y = log(1 + eˣ). PyTorch returns x itself above 20, which is exact to 2e-9."""
+    """y = log(1 + eˣ). PyTorch and Paddle return x itself above 20: 2e-9 off."""
 
 
 class SiLU(Elementwise, frozen=True, kw_only=True, tag="silu"):

@@ -315,6 +315,12 @@ def _optimizer_case(case_id: str, optimizer: Optimizer) -> Case:
     return Case(case_id, model)
 
 
+def _dense_case(case_id: str, optimizer: Optimizer) -> Case:
+    """For an adapter that has little more than dense layers."""
+    layers = [_dense("hidden", 3), _dense("head", 5)]
+    return Case(case_id, _model(layers, VECTOR, optimizer=optimizer))
+
+
 _ADAM = {"learning_rate": 0.125, "beta1": 0.875, "beta2": 1 - 2**-10, "epsilon": 2**-10}
 
 # Hyperparameters that float32 holds exactly, and an epsilon large enough to show where it stands.
@@ -328,6 +334,8 @@ OPTIMIZERS = [
         SGD(learning_rate=0.125, momentum=0.875, nesterov=True, weight_decay=0.25),
     ),
     _optimizer_case("adam", Adam(**_ADAM)),
+    _dense_case("sgd-momentum-dense", SGD(learning_rate=0.125, momentum=0.875)),
+    _dense_case("adam-dense", Adam(**_ADAM)),
     _optimizer_case("adam-beta1-0", Adam(learning_rate=0.125, beta1=0.0, beta2=0.75, epsilon=0.5)),
     _optimizer_case("adam-weight_decay", Adam(**_ADAM, weight_decay=0.25)),
     _optimizer_case("adamw", AdamW(**_ADAM, weight_decay=0.25)),

@@ -35,6 +35,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("mode", adapter.MODES)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note in a JUnit report which case a test is of: `bakeoff conform` makes its table of it."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec and "case" in callspec.params:
+            item.user_properties.append(("case", callspec.params["case"].id))
+
+
 @pytest.fixture(scope="session")
 def adapter(request: pytest.FixtureRequest) -> Adapter:
     return backends.load(request.config.getoption("--backend"))

@@ -183,8 +183,9 @@ def test_cross_entropies_and_sigmoid_do_not_overflow(logit: float) -> None:
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in OPTIMIZERS])
 def test_optimizers_are_their_formula_in_scalars(case: Case) -> None:
     """Follow one weight with Python floats, from the gradients that the trainer reports."""
-    name, index = "conv.weight", (1, 0, 1, 0)
     trainer = start(reference, case, "float64")
+    name = case.model.trainable[0]
+    index = (1, 0, 1, 0)[: trainer.weights()[name].ndim]
     optimizer = case.model.optimizer
     w, slots = float(trainer.weights()[name][index]), dict.fromkeys("mvs", 0.0)
     for t, batch in enumerate(staged(trainer, case, "float64", 5), start=1):
