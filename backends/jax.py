@@ -35,6 +35,7 @@ from ..models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -394,6 +395,10 @@ def sigmoid(node: Node[Sigmoid], x: Array, run: _Pass) -> Array:
     return jax.nn.sigmoid(x)
 
 
+def hard_sigmoid(node: Node[HardSigmoid], x: Array, run: _Pass) -> Array:
+    return jax.nn.hard_sigmoid(x)
+
+
 def tanh(node: Node[Tanh], x: Array, run: _Pass) -> Array:
     return jnp.tanh(x)
 
@@ -543,6 +548,7 @@ LAYERS: dict[type, Callable[..., Any]] = {
     ELU: elu,
     GELU: gelu,
     Sigmoid: sigmoid,
+    HardSigmoid: hard_sigmoid,
     Tanh: tanh,
     Softplus: softplus,
     SiLU: silu,

@@ -34,6 +34,7 @@ from ..models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -381,6 +382,10 @@ def sigmoid(node: Node[Sigmoid], dtype: DType) -> Lowered:
     return _chain(keras.layers.Activation("sigmoid", dtype=dtype)), {}
 
 
+def hard_sigmoid(node: Node[HardSigmoid], dtype: DType) -> Lowered:
+    return _chain(keras.layers.Activation("hard_sigmoid", dtype=dtype)), {}
+
+
 def tanh(node: Node[Tanh], dtype: DType) -> Lowered:
     return _chain(keras.layers.Activation("tanh", dtype=dtype)), {}
 
@@ -620,6 +625,7 @@ LAYERS: dict[type, Callable[..., Any]] = {
     ELU: elu,
     GELU: gelu,
     Sigmoid: sigmoid,
+    HardSigmoid: hard_sigmoid,
     Tanh: tanh,
     Softplus: softplus,
     SiLU: silu,

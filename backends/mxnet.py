@@ -16,6 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+if np.lib.NumpyVersion(np.__version__) >= "1.24.0":
+    raise ImportError(
+        f"MXNet 1.9.1 needs NumPy below 1.24, this interpreter has {np.__version__}; "
+        "make one that fits: bakeoff install mxnet"
+    )
+
 # Read by libgomp when MXNet loads it: threads that wait by spinning starve each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -41,6 +47,7 @@ from ..models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -274,6 +281,11 @@ def gelu(node: Node[GELU]) -> Lowered:
 
 def sigmoid(node: Node[Sigmoid]) -> Lowered:
     return nn.Activation("sigmoid"), {}
+
+
+def hard_sigmoid(node: Node[HardSigmoid]) -> Lowered:
+    # The slope of nd.hard_sigmoid is a float32.
+    return nn.HybridLambda(lambda F, x: F.clip(x / 6 + 0.5, 0, 1)), {}
 
 
 def tanh(node: Node[Tanh]) -> Lowered:
@@ -708,6 +720,7 @@ LAYERS: dict[type, Callable[..., Any]] = {
     ELU: elu,
     GELU: gelu,
     Sigmoid: sigmoid,
+    HardSigmoid: hard_sigmoid,
     Tanh: tanh,
     Softplus: softplus,
     SiLU: silu,

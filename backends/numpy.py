@@ -32,6 +32,7 @@ from ..models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -552,6 +553,11 @@ def sigmoid(node: Node[Sigmoid], x: Array, run: _Pass) -> tuple[Array, Backprop]
     return y, lambda dy: (dy * y * (1 - y), {})
 
 
+def hard_sigmoid(node: Node[HardSigmoid], x: Array, run: _Pass) -> tuple[Array, Backprop]:
+    inside = (x > -3) & (x < 3)
+    return np.clip(x / 6 + 0.5, 0, 1), lambda dy: (np.where(inside, dy / 6, 0), {})
+
+
 def tanh(node: Node[Tanh], x: Array, run: _Pass) -> tuple[Array, Backprop]:
     y = np.tanh(x)
     return y, lambda dy: (dy * (1 - y * y), {})
@@ -821,6 +827,7 @@ LAYERS: dict[type, Callable[..., Any]] = {
     ELU: elu,
     GELU: gelu,
     Sigmoid: sigmoid,
+    HardSigmoid: hard_sigmoid,
     Tanh: tanh,
     Softplus: softplus,
     SiLU: silu,

@@ -40,6 +40,7 @@ from ..models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -251,6 +252,10 @@ def gelu(node: Node[GELU]) -> Lowered:
 
 def sigmoid(node: Node[Sigmoid]) -> Lowered:
     return nn.Sigmoid(), {}
+
+
+def hard_sigmoid(node: Node[HardSigmoid]) -> Lowered:
+    return _HardSigmoid(), {}
 
 
 def tanh(node: Node[Tanh]) -> Lowered:
@@ -493,6 +498,13 @@ class _ELU(nn.Layer):
         if x.dtype == paddle.float32:
             return functional.elu(x, self._alpha)
         return paddle.where(x > 0, x, functional.elu(x) * _scalar(self._alpha, x))
+
+
+class _HardSigmoid(nn.Layer):
+    """The native one has float32's 0.1666667 for a slope."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu6(x + 3) / _scalar(6, x)
 
 
 class _SiLU(nn.Layer):
@@ -755,6 +767,7 @@ LAYERS: dict[type, Callable[..., Any]] = {
     ELU: elu,
     GELU: gelu,
     Sigmoid: sigmoid,
+    HardSigmoid: hard_sigmoid,
     Tanh: tanh,
     Softplus: softplus,
     SiLU: silu,

@@ -36,6 +36,7 @@ from ..models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -249,6 +250,11 @@ def gelu(node: Node[GELU]) -> Lowered:
 
 def sigmoid(node: Node[Sigmoid]) -> Lowered:
     return nn.Sigmoid(), {}
+
+
+def hard_sigmoid(node: Node[HardSigmoid]) -> Lowered:
+    # The gradient of nn.Hardsigmoid is float32's 1/6, in float64 too.
+    return _Function(lambda x: functional.relu6(x + 3) / 6), {}
 
 
 def tanh(node: Node[Tanh]) -> Lowered:
@@ -519,6 +525,7 @@ LAYERS: dict[type, Callable[..., Any]] = {
     ELU: elu,
     GELU: gelu,
     Sigmoid: sigmoid,
+    HardSigmoid: hard_sigmoid,
     Tanh: tanh,
     Softplus: softplus,
     SiLU: silu,

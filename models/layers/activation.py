@@ -42,6 +42,14 @@ class Sigmoid(Elementwise, frozen=True, kw_only=True, tag="sigmoid"):
     """y = 1 / (1 + e⁻ˣ)."""
 
 
+class HardSigmoid(Elementwise, frozen=True, kw_only=True, tag="hard_sigmoid"):
+    """y = min(max(x / 6 + 1/2, 0), 1), the form of Howard et al. 2019 (MobileNetV3).
+
+    dy/dx = 1/6 between -3 and 3, 0 elsewhere. MXNet, and Keras before 3: x / 5 + 1/2, as in
+    Courbariaux et al. 2015. Paddle's slope is 0.1666667.
+    """
+
+
 class Tanh(Elementwise, frozen=True, kw_only=True, tag="tanh"):
     """y = tanh x."""
 

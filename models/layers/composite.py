@@ -11,6 +11,7 @@ from .activation import (
     ELU,
     GELU,
     Dropout,
+    HardSigmoid,
     LeakyReLU,
     ReLU,
     Sigmoid,
@@ -89,6 +90,7 @@ Layer = (
     | ELU
     | GELU
     | Sigmoid
+    | HardSigmoid
     | Tanh
     | Softplus
     | SiLU

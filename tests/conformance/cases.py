@@ -31,6 +31,7 @@ from bakeoff.models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -174,6 +175,8 @@ def _batch_norm_case(case_id: str, before: Layer, shape: tuple[int, ...]) -> Cas
     return Case(case_id, _model([before, tested, Flatten(), _dense("head", 2)], shape))
 
 
+_WIDE = {"weight_initializer": Normal(std=4.0)}  # to both sides of a kink that is far from zero
+
 LAYERS = [
     _layer_case("dense", VECTOR, _dense("tested", 5)),
     _layer_case("dense-nobias", VECTOR, _dense("tested", 5, use_bias=False)),
@@ -260,6 +263,7 @@ LAYERS = [
     _layer_case("leaky_relu", VECTOR, LeakyReLU()),
     _layer_case("leaky_relu-slope", VECTOR, LeakyReLU(negative_slope=0.25)),
     _layer_case("sigmoid", VECTOR, Sigmoid()),
+    _layer_case("hard_sigmoid", VECTOR, Dense(name="wide", units=7, **_WIDE), HardSigmoid()),
     _layer_case("tanh", VECTOR, Tanh()),
     _layer_case("elu", VECTOR, ELU()),
     _layer_case("elu-alpha", VECTOR, ELU(alpha=0.25)),

@@ -32,6 +32,7 @@ from bakeoff.models.layers import (
     Flatten,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
+    HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -65,7 +66,20 @@ _RANDOM = {"weight_initializer": Normal(std=0.5), "bias_initializer": Normal(std
 _RECURRENT = {**_RANDOM, "recurrent_initializer": Normal(std=0.5)}
 _SMALL = st.integers(1, 4)
 _KEEPS_SHAPE: Sequence[type] = (
-    *(ReLU, LeakyReLU, ELU, GELU, Sigmoid, Tanh, Softplus, SiLU, Softmax, Dropout, LayerNorm),
+    *(
+        ReLU,
+        LeakyReLU,
+        ELU,
+        GELU,
+        Sigmoid,
+        HardSigmoid,
+        Tanh,
+        Softplus,
+        SiLU,
+        Softmax,
+        Dropout,
+        LayerNorm,
+    ),
 )
 _BY_RANK: dict[int, Sequence[type]] = {
     1: (Dense, BatchNorm, Residual, Concat),
