@@ -76,7 +76,13 @@ def ranking(rows: Sequence[Row]) -> list[tuple[Row, Interval]]:
 def headline(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> str:
     """Say in a few sentences who is fastest on a workload, how accurate, and who did not finish."""
     ranked = ranking(rows)
-    sentences = [_speed(ranked, parts) + _accuracy(facts, [row for row, _ in ranked])]
+    finished = [row for row in rows if row.status == "ok"]
+    speed = "No backend finished"
+    if ranked:
+        speed = _speed(ranked, parts)
+    elif finished:
+        speed = "No speed: nothing was trained after the first block, which holds any compilation"
+    sentences = [speed + _accuracy(facts, finished)]
     if ranked and all(row.seeds == 1 for row, _ in ranked):
         sentences.append(
             f"One seed: {plain(facts.metric)} has no interval, and that of the speed is within "
@@ -89,8 +95,6 @@ def headline(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) ->
 
 
 def _speed(ranked: list[tuple[Row, Interval]], parts: Sequence[str]) -> str:
-    if not ranked:
-        return "No backend finished"
     names = [label(row, parts) for row, _ in ranked]
     rates = [_rounded(speed) for _, speed in ranked]
     first = ranked[0][1]

@@ -85,7 +85,8 @@ def test_compiled_mode_trains_the_same_and_numpy_says_it_has_none(bakeoff: Comma
     assert "NumPy has no compiler" in refused["reason"]
 
 
-_OTHERS = ("mnist-cnn", "mnist-rows-rnn", "mnist-rows-lstm", "mnist-rows-gru", "transformer-tiny",
+_OTHERS = ("line-linear", "boston-mlp", "mnist-softmax", "mnist-convnet", "mnist-cnn",
+           "mnist-rows-rnn", "mnist-rows-lstm", "mnist-rows-gru", "transformer-tiny",
            "digits-mlp", "diabetes-mlp", "breast-cancer-logistic")  # fmt: skip
 
 
@@ -101,6 +102,21 @@ def test_every_other_workload_begins_alike(bakeoff: Command, workload: str) -> N
         for row in done:
             expected = rows["numpy"]["loss"]["first"]
             assert row["loss"]["first"] == pytest.approx(expected, rel=1e-2)
+
+
+_LARGE = {
+    "resnet20": "synthetic-images?samples=200",
+    "conv224": "synthetic-images?samples=48&shape=3x224x224",
+}
+
+
+@pytest.mark.parametrize("workload", _LARGE)
+def test_large_workloads_begin_alike_at_a_small_size(bakeoff: Command, workload: str) -> None:
+    rows = bakeoff.rows(workload, "--dataset", _LARGE[workload], "--epochs", 1, "--seeds", 1,
+                        "--backend", "numpy,torch,mxnet")  # fmt: skip
+    losses = [row["loss"]["first"] for row in rows.values()]
+    assert len(losses) == 3
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-3)
 
 
 def test_a_backend_asked_for_a_device_that_is_not_there(bakeoff: Command) -> None:

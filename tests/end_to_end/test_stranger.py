@@ -16,18 +16,49 @@ from bakeoff.backends import NAMES
 _README = Path(__file__).parents[2] / "README.md"
 
 
-def _toml_of_the_readme() -> str:
-    """The one TOML block of the README that is a whole workload."""
-    blocks = _README.read_text(encoding="utf-8").split("```toml\n")[1:]
-    (workload,) = [block.partition("```")[0] for block in blocks if "batch_size" in block]
-    return workload
+def _block_of_the_readme(language: str) -> str:
+    """The README's one block of code in a language."""
+    (block,) = _README.read_text(encoding="utf-8").split(f"```{language}\n")[1:]
+    return block.partition("```")[0]
 
 
 def test_the_workload_of_the_readme_runs_as_it_stands(bakeoff: Command) -> None:
-    (bakeoff.folder / "my-net.toml").write_text(_toml_of_the_readme(), encoding="utf-8")
+    (bakeoff.folder / "my-net.toml").write_text(_block_of_the_readme("toml"), encoding="utf-8")
     rows = bakeoff.rows("my-net.toml", "--seeds", 1)
     assert {row["status"] for row in rows.values()} == {"ok"}
     assert {backend for _, backend in rows} == set(NAMES)
+
+
+def test_the_adapter_of_the_readme_runs_and_conforms(bakeoff: Command) -> None:
+    """It is autograd's, which is installed beside the command itself."""
+    code = _block_of_the_readme("python")
+    assert code.count("\n") < 60
+    (bakeoff.folder / "autograd_backend.py").write_text(code, encoding="utf-8")
+    rows = bakeoff.rows("boston-mlp", "--seeds", 1, "--epochs", 3, "--dtype", "float64",
+                        "--backend", "numpy,./autograd_backend.py")  # fmt: skip
+    numpy, autograd = (rows["boston-mlp", name] for name in ("numpy", "autograd_backend"))
+    assert autograd["metric"]["mean"] == pytest.approx(numpy["metric"]["mean"], rel=1e-10)
+    done = bakeoff("conform", "autograd_backend.py")
+    assert " 0 failed" in done.stdout
+    assert "not in this example" in done.stdout
+
+
+def test_conform_names_what_fails(bakeoff: Command) -> None:
+    """Twice the gradient: the gradients of a supported loss fail, nothing that is not touched."""
+    code = _block_of_the_readme("python").replace("np.mean((z - y) ** 2)", "np.sum((z - y) ** 2)")
+    (bakeoff.folder / "wrong.py").write_text(code, encoding="utf-8")
+    done = bakeoff("conform", "wrong.py", check=False)
+    assert done.returncode == 1
+    assert "FAIL test_activations_loss_and_gradients[float64-eager-mse]: " in done.stdout
+    assert "FAIL test_weights_survive_the_round_trip" not in done.stdout
+
+
+def test_conform_of_what_cannot_be_imported_is_one_line(bakeoff: Command) -> None:
+    (bakeoff.folder / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
+    done = bakeoff("conform", "broken.py", check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "nothing_of_the_kind" in done.stderr
 
 
 def test_a_users_own_table(bakeoff: Command) -> None:

@@ -247,6 +247,13 @@ def test_only_seeds_that_finished_are_counted() -> None:
     assert "| missing |" in text
 
 
+def test_rows_too_short_for_a_speed_have_finished_all_the_same() -> None:
+    short = [msgspec.structs.replace(_row("w", name), samples_per_second=None) for name in "ab"]
+    text = markdown.render(_summary(*short))
+    assert "No speed: nothing was trained after the first block" in text
+    assert "No backend finished" not in text
+
+
 def test_files_are_written_whole_and_alike_each_time(mixed: Summary, tmp_path: Path) -> None:
     report.write(mixed, tmp_path)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
