@@ -202,7 +202,8 @@ def _score(job: Job, dataset: Dataset, logits: np.ndarray, y: np.ndarray) -> dic
 
 
 def _save(folder: Path, trainer: Trainer, logits: np.ndarray) -> None:
-    np.savez(folder / "weights.npz", **trainer.weights())
+    # NumPy 1.23 would store an array called allow_pickle.
+    np.savez(folder / "weights.npz", **trainer.weights())  # type: ignore[arg-type]
     np.save(folder / "predictions.npy", logits)
 
 
@@ -211,7 +212,7 @@ def _save_state(folder: Path, trainer: Trainer, epoch: int) -> None:
     weights = {f"weights/{name}": value for name, value in trainer.weights().items()}
     state = {f"optimizer/{name}": value for name, value in trainer.state().items()}
     partial = folder / "state.partial.npz"
-    np.savez(partial, epochs=epoch, **weights, **state)
+    np.savez(partial, epochs=epoch, **weights, **state)  # type: ignore[arg-type]
     partial.replace(folder / "state.npz")
 
 

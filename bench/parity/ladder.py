@@ -1,0 +1,132 @@
+"""Climb: judge a backend's evidence, rung by rung. The comparison itself is `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import numpy as np
+from msgspec import Struct
+
+from ...backends.contract import DType
+from .evidence import Evidence, Probe, under
+from .tolerance import MULTIPLE, Expected, Oracle, State
+
+RungName = Literal["weights", "forward", "loss", "gradients", "step", "trajectory", "evaluation"]
+RUNGS: tuple[RungName, ...] = get_args(RungName)
+
+
+class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tensor on one rung: how many times the noise its worst element is off.
+
+    `step` counts updates from 1. A ratio above MULTIPLE fails; so does a `problem`, which is what
+    cannot be said as a distance: a missing name, a wrong shape or dtype, a NaN.
+    """
+
+    rung: RungName
+    tensor: str
+    step: int
+    ratio: float = 0.0
+    index: tuple[int, ...] = ()
+    actual: float = 0.0
+    expected: float = 0.0
+    problem: str = ""
+
+    @property
+    def passes(self) -> bool:
+        return not self.problem and self.ratio <= MULTIPLE
+
+
+def climb(
+    probe: Probe, found: Evidence, dtype: DType, oracle: Oracle | None = None
+) -> Iterator[Check]:
+    """Yield every check of a piece of evidence, in the order of the rungs."""
+    oracle = oracle or Oracle(probe.model, dtype)
+    exact = {name: Expected(value, np.zeros(value.shape)) for name, value in probe.weights.items()}
+    yield from compare("weights", 0, under("weights", found), exact, dtype)
+
+    state = State.start(oracle.model, probe.weights)
+    first = oracle.derivatives(state, probe.batches[0])
+    yield from compare("forward", 0, under("forward", found), _under("forward", first), dtype)
+    yield from compare("loss", 0, _one("loss", found), {"loss": first["loss"]}, dtype)
+    gradients = under("gradients", found)
+    yield from compare("gradients", 0, gradients, _under("gradients", first), dtype)
+
+    stages = [
+        (f"steps/{step}", [batch]) for step, batch in enumerate(probe.batches[: probe.singles])
+    ]
+    stages.append(("block", probe.batches[probe.singles :]))
+    for stage, batches in stages:
+        expected = oracle.after(state, batches)
+        rung: RungName = "step" if state.step == 0 else "trajectory"
+        checks = list(
+            compare(rung, state.step + len(batches), under(stage, found), expected, dtype)
+        )
+        yield from checks
+        if any(check.problem for check in checks):
+            return  # there is no state to go on from
+        state = State.of(under(f"{stage}/weights", found), under(f"{stage}/state", found))
+
+    logits = oracle.evaluation(state, probe.batches[0])
+    yield from compare("evaluation", state.step, _one("evaluation", found), logits, dtype)
+
+
+def compare(
+    rung: RungName, step: int, actual: Evidence, expected: dict[str, Expected], dtype: str
+) -> Iterator[Check]:
+    """Compare elementwise what a backend says with what is expected; every name must be there."""
+    for tensor in sorted(actual.keys() - expected.keys()):
+        yield Check(rung=rung, tensor=tensor, step=step, problem="is not expected")
+    for tensor, (value, allowed) in expected.items():
+        if tensor not in actual:
+            yield Check(rung=rung, tensor=tensor, step=step, problem="is missing")
+        else:
+            wanted = value.dtype.name if value.dtype.kind == "i" else dtype
+            yield _compare_one(rung, tensor, step, actual[tensor], value, allowed, wanted)
+
+
+def _compare_one(
+    rung: RungName,
+    tensor: str,
+    step: int,
+    actual: np.ndarray,
+    expected: np.ndarray,
+    allowed: np.ndarray,
+    dtype: str,
+) -> Check:
+    def wrong(problem: str) -> Check:
+        return Check(rung=rung, tensor=tensor, step=step, problem=problem)
+
+    if actual.shape != expected.shape:
+        return wrong(f"has the shape {list(actual.shape)}, expected {list(expected.shape)}")
+    if actual.dtype.name != dtype:
+        return wrong(f"is {actual.dtype.name}, expected {dtype}")
+    if not np.isfinite(expected).all():
+        return wrong("is not finite in the oracle itself: the training diverges")
+    bad = ~np.isfinite(actual)
+    if bad.any():
+        place = np.argwhere(bad)[0].tolist()
+        return wrong(f"is {actual[tuple(place)]} at {place}, and {int(bad.sum())} times in all")
+    error = np.abs(actual.astype(np.float64) - expected)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error > 0, MULTIPLE * error / allowed, 0.0)
+    if not ratio.size:
+        return Check(rung=rung, tensor=tensor, step=step)
+    worst = np.unravel_index(np.argmax(ratio), ratio.shape)
+    return Check(
+        rung=rung,
+        tensor=tensor,
+        step=step,
+        ratio=float(ratio[worst]),
+        index=tuple(map(int, worst)),
+        actual=float(actual[worst]),
+        expected=float(expected[worst]),
+    )
+
+
+def _under(prefix: str, expected: dict[str, Expected]) -> dict[str, Expected]:
+    return under(prefix, expected)  # type: ignore[arg-type, return-value]
+
+
+def _one(name: str, found: Evidence) -> Evidence:
+    return {name: found[name]} if name in found else {}

@@ -1,0 +1,131 @@
+"""The oracle's formulas in other roundings: the same NumPy code, its sums taken in another order.
+
+Every contraction of the reference is a `matmul` or an `add.reduce`; an array of the class below
+does these in the order that it carries, and hands the order on to all that is computed from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Order = Callable[[int], list[slice]]  # the length of a sum -> the parts that are summed apart
+
+
+def as_it_comes(length: int) -> list[slice]:
+    return [slice(None)]
+
+
+def backwards(length: int) -> list[slice]:
+    return [slice(None, None, -1)]
+
+
+def in_halves(length: int) -> list[slice]:
+    return [slice(None, length // 2), slice(length // 2, None)] if length > 1 else [slice(None)]
+
+
+def every_other(length: int) -> list[slice]:
+    return [slice(None, None, 2), slice(1, None, 2)] if length > 1 else [slice(None)]
+
+
+def one_by_one(length: int) -> list[slice]:
+    """Plain recursive summation: what NumPy's is not, and a framework's may be."""
+    return [slice(None)]
+
+
+ORDERS: tuple[Order, ...] = (as_it_comes, backwards, in_halves, every_other, one_by_one)
+
+
+class Rounded(np.ndarray):
+    """An array whose sums are taken in its own order, or disturbed.
+
+    `disturbance` is the size of the random error that is put on every sum, in units of the sums'
+    root mean square; those of `disturbance` and `-disturbance` are opposite in every place.
+    """
+
+    order: Order = staticmethod(as_it_comes)
+    disturbance: float = 0.0
+
+    def __array_finalize__(self, parent: Any) -> None:
+        self.order = getattr(parent, "order", as_it_comes)
+        self.disturbance = getattr(parent, "disturbance", 0.0)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [_plain(a) for a in inputs]
+        out = options.get("out")
+        if out is not None:
+            options["out"] = tuple(_plain(a) for a in out)
+        if ufunc is np.matmul and method == "__call__":
+            a, b = plain
+            result = self._disturbed(_matmul(a, b, self.order))
+        elif ufunc is np.add and method == "reduce":
+            result = self._disturbed(_sum(plain[0], self.order, **options))
+        else:
+            result = getattr(ufunc, method)(*plain, **options)
+        return self._like(result) if out is None or out[0] is None else out[0]
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        result = super().__array_function__(function, types, arguments, options)
+        return self._like(result) if isinstance(result, np.ndarray) else result
+
+    def _like(self, result: Any) -> Any:
+        if isinstance(result, tuple):
+            return tuple(self._like(part) for part in result)
+        rounded = np.asarray(result).view(Rounded)
+        rounded.order, rounded.disturbance = self.order, self.disturbance
+        return rounded
+
+    def _disturbed(self, sums: Any) -> Any:
+        """Sums that nearly cancel carry the rounding of their terms: the error is absolute."""
+        if not self.disturbance:
+            return sums
+        sums = np.asarray(sums)
+        size = self.disturbance * np.sqrt(np.mean(np.square(sums, dtype=np.float64)))
+        rng = np.random.default_rng(sums.size)  # of the place alone, so that -d mirrors d
+        return sums + rng.choice(np.array([-size, size], sums.dtype), sums.shape)
+
+
+def rounded(array: np.ndarray, order: Order = as_it_comes, disturbance: float = 0.0) -> Rounded:
+    """Return a float32 copy of an array that carries an order and a disturbance."""
+    found = array.astype(np.float32).view(Rounded)
+    found.order, found.disturbance = order, disturbance
+    return found
+
+
+def _plain(a: Any) -> Any:
+    return a.view(np.ndarray) if isinstance(a, Rounded) else a
+
+
+def _matmul(a: np.ndarray, b: np.ndarray, order: Order) -> np.ndarray:
+    parts = [a[..., part] @ b[..., part, :] for part in order(a.shape[-1])]
+    total: np.ndarray = sum(parts[1:], parts[0])
+    return total
+
+
+def _sum(a: np.ndarray, order: Order, axis: Any = 0, **options: Any) -> Any:
+    """Sum over `axis` in parts of its first axis; a sum over all is over the flat array."""
+    if axis is None:
+        a, axis = a.reshape(-1), 0
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if order is one_by_one and a.dtype.kind == "f":
+        return _sum_one_by_one(a, axes, keepdims=options.get("keepdims", False))
+    index = [slice(None)] * a.ndim
+    total = None
+    for part in order(a.shape[axes[0]]):
+        index[axes[0]] = part
+        one = np.add.reduce(a[tuple(index)], axis=axis, **options)
+        total = one if total is None else total + one
+    return total
+
+
+def _sum_one_by_one(a: np.ndarray, axes: tuple[int, ...], *, keepdims: bool) -> np.ndarray:
+    last = np.moveaxis(a, axes, range(-len(axes), 0)).reshape(*_others(a, axes), -1)
+    total = np.add.accumulate(last, axis=-1)[..., -1]
+    return np.expand_dims(total, axes) if keepdims else total
+
+
+def _others(a: np.ndarray, axes: tuple[int, ...]) -> list[int]:
+    summed = {axis % a.ndim for axis in axes}
+    return [size for axis, size in enumerate(a.shape) if axis not in summed]

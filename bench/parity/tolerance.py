@@ -1,0 +1,228 @@
+"""What the oracle computes, and how far rounding alone may take a backend from it: see the package.
+
+`Expected` is a value in float64 with the distance that is allowed in each of its elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backends import numpy as reference
+from ...backends.contract import DType, Execution, Masks, Trainer, Weights
+from ...models import Model
+from .rounding import ORDERS, Order, as_it_comes, rounded
+
+MULTIPLE = 16  # times the noise: a framework's kernels have their own orders, blocks and functions
+UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # unit roundoffs
+
+Batch = tuple[np.ndarray, np.ndarray, Masks]
+Values = dict[str, np.ndarray]
+Ask = Callable[[Trainer, Batch], Values]
+
+
+class Expected(NamedTuple):
+    """A value and what is allowed beside it, by element."""
+
+    value: np.ndarray
+    allowed: np.ndarray
+
+
+class State(NamedTuple):
+    """Where a training stands, in float64: all weights, optimizer slots, steps taken."""
+
+    weights: Weights
+    slots: Weights
+    step: int
+
+    @property
+    def arrays(self) -> Values:
+        """All of it as `weights/<name>` and `state/<slot>`."""
+        weights = {f"weights/{name}": a for name, a in self.weights.items()}
+        return weights | {f"state/{name}": a for name, a in self.slots.items()}
+
+    @classmethod
+    def of(cls, weights: Weights, state: Weights) -> State:
+        """Take over what a backend reports."""
+        as64 = {name: value.astype(np.float64) for name, value in weights.items()}
+        slots = {n: v.astype(np.float64) for n, v in state.items() if n != "step"}
+        return cls(as64, slots, int(state["step"]))
+
+    @classmethod
+    def start(cls, model: Model, weights: Weights) -> State:
+        """Before the first step: every slot is zero."""
+        as64 = {name: value.astype(np.float64) for name, value in weights.items()}
+        names = (f"{name}.{slot}" for name in model.trainable for slot in model.optimizer.slots())
+        slots = {name: np.zeros_like(as64[name.rpartition(".")[0]]) for name in names}
+        return cls(as64, slots, 0)
+
+
+def gamma(model: Model, batch: int) -> float:
+    """Return γₙ in float64; n counts, forward and backward, the terms of every sum on the way (a
+    layer's fan-in, and batch x space for the gradient of its weight) and ten elementwise roundings
+    per layer.
+    """
+    terms = 0
+    for node in model.walk():
+        fan_in = max((spec.fan_in for spec in node.weights.values()), default=0)
+        inputs, space = math.prod(node.input_shape), math.prod(node.output_shape[1:])
+        terms += 2 * (fan_in + inputs) + batch * space + 10
+    n_u = terms * UNIT["float64"]
+    return n_u / (1 - n_u)
+
+
+class Oracle:
+    """The reference adapter, in float64, on one model; what it allows is for backends in `dtype`.
+
+    Another `adapter` is the reference with something about it changed: see `ablation`.
+    """
+
+    def __init__(self, model: Model, dtype: DType, adapter: Any = reference) -> None:
+        self.model, self._dtype, self._adapter = model, dtype, adapter
+        self._running = [name for name in model.weights if name not in model.trainable]
+
+    def derivatives(self, state: State, batch: Batch) -> dict[str, Expected]:
+        """Expect `forward/<key>`, `loss`, `gradients/<weight>`, `statistics/<weight>`."""
+        return self._measured(state, batch, self._ask_derivatives, self._strays(state))[0]
+
+    def evaluation(self, state: State, batch: Batch) -> dict[str, Expected]:
+        """Expect the logits in evaluation mode, as `evaluation`."""
+
+        def ask(trainer: Trainer, staged: Batch) -> Values:
+            return {"evaluation": trainer.predict(staged[0])}
+
+        return self._measured(state, batch, ask, self._strays(state))[0]
+
+    def after(self, state: State, batches: list[Batch]) -> dict[str, Expected]:
+        """Expect `losses`, `weights/<name>`, `state/<slot>` after one update per batch.
+
+        Three trainings are followed: with the oracle's gradients, and with those gradients moved by
+        all that is allowed, up and down. Every optimizer's update is monotone in the gradient, so
+        they enclose what a backend within its tolerance can do. Each update adds its roundings.
+        Behind the first update, the noise is measured where each rounding has gone by itself.
+        """
+        ways = dict.fromkeys((0, 1, -1), state)
+        strays = self._strays(state)
+        rounding = {name: np.zeros_like(a) for name, a in state.arrays.items()}
+        losses: list[Expected] = []
+        for batch in batches:
+            centre, own = self._measured(ways[0], batch, self._ask_derivatives, strays)
+            if len(losses) + 1 < len(batches):
+                strays = [
+                    stray._replace(state=self._step(stray.state, values))
+                    for stray, values in zip(strays, own, strict=True)
+                ]
+            found = {
+                sign: _values(centre) if way is ways[0] else self._exact(way, batch)
+                for sign, way in ways.items()
+            }
+            loss = centre["loss"]
+            spread = max(abs(found[sign]["loss"] - loss.value) for sign in (1, -1))
+            losses.append(Expected(loss.value, loss.allowed + spread))
+            before = ways[0].arrays
+            for sign, values in found.items():
+                for name in self.model.trainable:
+                    gradient = f"gradients/{name}"
+                    values[gradient] = values[gradient] + sign * centre[gradient].allowed
+            ways = {sign: self._step(way, found[sign]) for sign, way in ways.items()}
+            for name, new in ways[0].arrays.items():
+                size = np.abs(before[name]) + np.abs(new)
+                rounding[name] = rounding[name] + MULTIPLE * UNIT[self._dtype] * size
+            for name in self._running:
+                rounding[f"weights/{name}"] += centre[f"statistics/{name}"].allowed
+        return {
+            "losses": Expected(*(np.stack(part) for part in zip(*losses, strict=True))),
+            "state/step": Expected(np.array(ways[0].step), np.zeros(())),
+        } | {
+            name: Expected(
+                value,
+                rounding[name]
+                + np.maximum(*(np.abs(ways[sign].arrays[name] - value) for sign in (1, -1))),
+            )
+            for name, value in ways[0].arrays.items()
+        }
+
+    def _step(self, state: State, found: Values) -> State:
+        gradients = {name: found[f"gradients/{name}"] for name in self.model.trainable}
+        weights = {name: weight.copy() for name, weight in state.weights.items()}
+        slots = {name: slot.copy() for name, slot in state.slots.items()}
+        self._adapter.take_step(self.model.optimizer, weights, gradients, slots, state.step)
+        weights |= {name: found[f"statistics/{name}"] for name in self._running}
+        return State(weights, slots, state.step + 1)
+
+    def _exact(self, state: State, batch: Batch) -> Values:
+        return self._ask_derivatives(self._trainer(state, "float64"), batch)
+
+    def _ask_derivatives(self, trainer: Trainer, batch: Batch) -> Values:
+        found = {f"forward/{key}": a for key, a in trainer.activations(batch).items()}
+        loss, gradients = trainer.gradients(batch)
+        found["loss"] = np.array(loss)
+        found |= {f"gradients/{name}": gradient for name, gradient in gradients.items()}
+        if self._running:
+            trainer.train([batch])
+            moved = trainer.weights()
+            found |= {f"statistics/{name}": moved[name] for name in self._running}
+        return found
+
+    def _strays(self, state: State) -> list[_Stray]:
+        """Return the roundings of the formulas in float32 that measure the noise, at a state."""
+        strays = [_Stray(order, 0.0, state) for order in ORDERS]
+        if self._dtype == "float32":
+            kick = MULTIPLE * UNIT["float32"]
+            strays += [_Stray(as_it_comes, kick, state), _Stray(as_it_comes, -kick, state)]
+        return strays
+
+    def _measured(
+        self, state: State, batch: Batch, ask: Ask, strays: list[_Stray]
+    ) -> tuple[dict[str, Expected], list[Values]]:
+        """Return what is expected at a state, and what each stray found at its own."""
+        exact = ask(self._trainer(state, "float64"), batch)
+        own = [self._ask_stray(stray, batch, ask) for stray in strays]
+        a_priori = MULTIPLE * UNIT["float32"]
+        if self._dtype == "float64":
+            a_priori = gamma(self.model, len(batch[0]))
+        expected = {}
+        for name, value in exact.items():
+            allowed = a_priori * _largest(value)
+            for stray, values in zip(strays, own, strict=True):
+                # A kick is of the size that is allowed, an order of the size of the noise.
+                times = 1 if stray.disturbance else MULTIPLE * UNIT[self._dtype] / UNIT["float32"]
+                allowed = max(allowed, times * _largest(values[name] - value))
+            expected[name] = Expected(value, np.full(value.shape, allowed))
+        return expected, own
+
+    def _ask_stray(self, stray: _Stray, batch: Batch, ask: Ask) -> Values:
+        order, disturbance, state = stray
+        x, y, masks = batch
+        weights: Weights = {n: rounded(w, order, disturbance) for n, w in state.weights.items()}
+        targets = y if y.dtype.kind == "i" else y.astype(np.float32)
+        trainer = self._trainer(State(weights, state.slots, state.step), "float32")
+        found = ask(trainer, (rounded(x, order, disturbance), targets, masks))
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    def _trainer(self, state: State, dtype: DType) -> Trainer:
+        execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
+        slots = {**state.slots, "step": np.array(state.step)}
+        trainer: Trainer = self._adapter.build(
+            self.model, state.weights, execution, seed=0, state=slots
+        )
+        return trainer
+
+
+class _Stray(NamedTuple):
+    """A rounding, and where it has gone by itself."""
+
+    order: Order
+    disturbance: float
+    state: State
+
+
+def _values(expected: dict[str, Expected]) -> Values:
+    return {name: one.value for name, one in expected.items()}
+
+
+def _largest(value: np.ndarray) -> float:
+    return float(np.max(np.abs(value), initial=0.0))
