@@ -32,6 +32,20 @@ class Execution(Struct, frozen=True, forbid_unknown_fields=True):
     threads: int
 
 
+class Deviation(Struct, frozen=True, kw_only=True):
+    """A known difference from the formula that a backend cannot avoid: what, how far, and why.
+
+    It is in the optimizer slot `slot` of the `optimizers` named, in one dtype: `relative` times the
+    slot's value at most, and as much of the update that is made of it.
+    """
+
+    optimizers: tuple[str, ...]
+    slot: str
+    dtype: DType
+    relative: float
+    reason: str
+
+
 class Unsupported(Exception):  # noqa: N818  a result with a reason, not an error
     """Raised by `build`, and nowhere later: this backend cannot run this model so; says why."""
 
@@ -81,7 +95,7 @@ class Adapter(Protocol):
     function of this module; what they leave out stands in `UNSUPPORTED` with the reason.
 
     `UNSUPPORTED` is keyed by a spec's type, by a mode or dtype, or by (mode, type). `DEVIATIONS`
-    maps a short name to what differs from the formula, and why.
+    names what differs from the formula: parity allows that much, and reports say so.
     """
 
     MODES: tuple[Mode, ...]
@@ -89,7 +103,7 @@ class Adapter(Protocol):
     LOSSES: Mapping[type, Any]
     OPTIMIZERS: Mapping[type, Any]
     UNSUPPORTED: Mapping[Gap, str]
-    DEVIATIONS: Mapping[str, str]
+    DEVIATIONS: Mapping[str, Deviation]
 
     def version(self) -> str:
         """Return the framework's version."""

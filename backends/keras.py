@@ -58,6 +58,7 @@ from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEnt
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import Shape, pair
 from .contract import (
+    Deviation,
     DType,
     Execution,
     Gap,
@@ -651,7 +652,7 @@ OPTIMIZERS: dict[type, Callable[..., Any]] = {
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
 UNSUPPORTED: dict[Gap, str] = {}
-DEVIATIONS: dict[str, str] = {}
+DEVIATIONS: dict[str, Deviation] = {}
 
 
 def version() -> str:

@@ -53,7 +53,16 @@ from ..models.layers.convolution import Pads
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import pair
-from .contract import Execution, Gap, Masks, Mode, Weights, refuse_unsupported, starting_state
+from .contract import (
+    Deviation,
+    Execution,
+    Gap,
+    Masks,
+    Mode,
+    Weights,
+    refuse_unsupported,
+    starting_state,
+)
 
 Array = np.ndarray
 Backprop = Callable[[Array], tuple[Array | None, Weights]]
@@ -853,7 +862,7 @@ OPTIMIZERS: dict[type, Callable[..., Any]] = {
 
 MODES: tuple[Mode, ...] = ("eager",)
 UNSUPPORTED: dict[Gap, str] = {"compiled": "NumPy has no compiler; use --mode eager"}
-DEVIATIONS: dict[str, str] = {}
+DEVIATIONS: dict[str, Deviation] = {}
 
 
 def version() -> str:

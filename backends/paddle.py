@@ -63,6 +63,7 @@ from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEnt
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import Shape, pair
 from .contract import (
+    Deviation,
     Execution,
     Gap,
     Layout,
@@ -793,9 +794,15 @@ OPTIMIZERS: dict[type, Callable[..., Any]] = {
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
 UNSUPPORTED: dict[Gap, str] = {}
-DEVIATIONS: dict[str, str] = {
-    "adam.v and adamw.v in float32": "the kernels round beta2 before they form 1 - beta2, and so "
-    "do its powers: with beta2 = 0.999 the slot v is off by 1.3e-5; the weights agree to rounding"
+DEVIATIONS: dict[str, Deviation] = {
+    "adam.v and adamw.v in float32": Deviation(
+        optimizers=("adam", "adamw"),
+        slot="v",
+        dtype="float32",
+        relative=2e-5,
+        reason="the kernels round beta2 before they form 1 - beta2, and so do its powers: with "
+        "beta2 = 0.999 the slot v is off by 1.3e-5; the weights agree to rounding",
+    )
 }
 
 

@@ -57,6 +57,7 @@ from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEnt
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import pair
 from .contract import (
+    Deviation,
     Execution,
     Gap,
     Layout,
@@ -556,7 +557,7 @@ UNSUPPORTED: dict[Gap, str] = {
     ("compiled", LSTM): _NO_RNN,
     ("compiled", GRU): _NO_RNN,
 }
-DEVIATIONS: dict[str, str] = {}
+DEVIATIONS: dict[str, Deviation] = {}
 
 
 def version() -> str:

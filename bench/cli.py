@@ -324,6 +324,65 @@ def explain(
 
 
 @app.command(
+    epilog="Examples: `bakeoff parity` · `bakeoff parity lenet5 --backend torch,keras --dtype "
+    "float32` · `bakeoff parity lenet5 --python torch-a=OLD --python torch-b=NEW`"
+)
+def parity(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORKLOAD|MODEL ...]", help="Names, or paths of TOML files."),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Backends, separated by commas; all that are found by default."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float64, float32, or both.")] = "float64,float32",
+    mode: Annotated[str, typer.Option(help="eager, compiled, or both.")] = "eager,compiled",
+    steps: Annotated[int, typer.Option(min=3, help="Updates that are judged.")] = 20,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of silence.")] = 300,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where your MNIST files are; or set BAKEOFF_DATA.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A new folder for certificates.json and parity.png.")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="The interpreter of a backend; torch-a=PATH and torch-b=PATH compare two.",
+        ),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Judge everything anew.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificates.")] = False,
+) -> int:
+    """Prove, or disprove, that each backend computes what NumPy computes in float64.
+
+    Without a name: the workloads of the default suite. Exit code 1 when a certificate fails.
+    """
+    from .parity import command
+    from .plan import DEFAULT_SUITE
+
+    request = command.Request(
+        names=tuple(names or DEFAULT_SUITE),
+        backends=_split(backend),
+        pythons=_pythons(python or []),
+        dtypes=_choices("--dtype", dtype, ("float32", "float64")),
+        modes=_choices("--mode", mode, ("eager", "compiled")),
+        device=device,
+        threads=threads,
+        steps=steps,
+        timeout=timeout,
+        data_dir=data_dir,
+        use_cache=not no_cache,
+        output=output,
+    )
+    return command.run(request, Console(stderr=as_json), as_json=as_json)
+
+
+@app.command(
     epilog="Examples: `bakeoff conform my_adapter.py` · "
     "`bakeoff conform package.module --python module=/opt/venv/bin/python`"
 )

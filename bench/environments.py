@@ -55,9 +55,13 @@ class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
 def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
     """Find the interpreter of a backend: a name of ours, the path of an adapter, or a module.
 
-    Raises InputError for an unknown backend, or a `--python` that is no interpreter of it.
+    `torch-a` is torch, in the interpreter that `pythons` gives it. Raises InputError for an unknown
+    backend, or a `--python` that is no interpreter of it.
     """
-    name = _check_name(adapter)
+    if is_alias(adapter) and adapter in pythons:
+        name, adapter = adapter, adapter.partition("-")[0]
+    else:
+        name = _check_name(adapter)
     modules = _modules(adapter)
     if adapter.endswith(".py"):
         adapter = str(Path(adapter).resolve())
@@ -77,6 +81,12 @@ def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
         reason=f"no interpreter with {' and '.join(modules[len(_NEEDED) :] or modules)} was found",
         fix=f"bakeoff install {name}" if name in NAMES else f"--python {name}=PATH",
     )
+
+
+def is_alias(name: str) -> bool:
+    """Say whether a name is a backend's with a suffix: `torch-a`, one of two environments of it."""
+    backend, dash, suffix = name.partition("-")
+    return backend in NAMES and bool(dash and suffix)
 
 
 def lacking_modules(python: Path, modules: tuple[str, ...]) -> list[str]:

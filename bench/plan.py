@@ -99,7 +99,7 @@ def read_run(folder: Path) -> RunSpec:
 
 def check(request: Request, download_progress: DownloadProgress | None) -> Work:
     """Read and check all that a run will need but its interpreters. Raises InputError."""
-    _check_execution(request)
+    check_execution(request.device, request.threads)
     check_output(request.output)
     workloads = [_override(w, request) for w in named(request)]
     check_unique([w.name for w in workloads], "workload")
@@ -155,13 +155,14 @@ def default_output() -> Path:
     return Path("bakeoff-runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def _check_execution(request: Request) -> None:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", request.device):
-        raise InputError(f'--device "{request.device}": expected cpu, cuda or cuda:N')
+def check_execution(device: str, threads: int) -> None:
+    """Raise InputError for a device that cannot be, or more threads than there are cores."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f'--device "{device}": expected cpu, cuda or cuda:N')
     cores = os.cpu_count() or 1
-    if request.threads > cores:
+    if threads > cores:
         raise InputError(
-            f"--threads {request.threads}: this machine has {cores} cores; ask for at most {cores}"
+            f"--threads {threads}: this machine has {cores} cores; ask for at most {cores}"
         )
 
 

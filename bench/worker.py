@@ -76,7 +76,7 @@ def _describe(adapter: Adapter) -> Description:
         devices=adapter.devices(),
         modes=list(adapter.MODES),
         gaps={_word(gap): reason for gap, reason in adapter.UNSUPPORTED.items()},
-        deviations=dict(adapter.DEVIATIONS),
+        deviations={name: d.reason for name, d in adapter.DEVIATIONS.items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""A certificate: the outcome of the ladder for one backend, model, execution and set of versions."""
+"""A certificate: the outcome of the ladder for one backend, model, execution and versions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     backend: str
     model: str
     execution: Execution
-    versions: dict[str, str]
+    version: str  # the framework's
     verdict: Verdict
     reason: str = ""
     cause: str = ""

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backends import numpy as reference
-from ...backends.contract import DType, Execution, Masks, Trainer, Weights
+from ...backends.contract import Deviation, DType, Execution, Masks, Trainer, Weights
 from ...models import Model
 from .rounding import ORDERS, Order, as_it_comes, rounded
 
@@ -80,8 +80,16 @@ class Oracle:
     Another `adapter` is the reference with something about it changed: see `ablation`.
     """
 
-    def __init__(self, model: Model, dtype: DType, adapter: Any = reference) -> None:
+    def __init__(
+        self,
+        model: Model,
+        dtype: DType,
+        adapter: Any = reference,
+        deviations: Sequence[Deviation] = (),
+    ) -> None:
         self.model, self._dtype, self._adapter = model, dtype, adapter
+        optimizer = model.optimizer.__struct_config__.tag
+        self.deviations = [d for d in deviations if d.dtype == dtype and optimizer in d.optimizers]
         self._running = [name for name in model.weights if name not in model.trainable]
 
     def derivatives(self, state: State, batch: Batch) -> dict[str, Expected]:
@@ -129,8 +137,9 @@ class Oracle:
                     values[gradient] = values[gradient] + sign * centre[gradient].allowed
             ways = {sign: self._step(way, found[sign]) for sign, way in ways.items()}
             for name, new in ways[0].arrays.items():
-                size = np.abs(before[name]) + np.abs(new)
-                rounding[name] = rounding[name] + MULTIPLE * UNIT[self._dtype] * size
+                rounding[name] = rounding[name] + self._own_rounding(
+                    name, before[name], new, ways[0].step
+                )
             for name in self._running:
                 rounding[f"weights/{name}"] += centre[f"statistics/{name}"].allowed
         return {
@@ -144,6 +153,24 @@ class Oracle:
             )
             for name, value in ways[0].arrays.items()
         }
+
+    def _own_rounding(self, name: str, old: np.ndarray, new: np.ndarray, t: int) -> np.ndarray:
+        """Return what the roundings of update t itself may do, and what the backend's deviations do.
+
+        Scalars are float64 in every execution; a bias correction 1 - βᵗ magnifies their rounding.
+        """
+        allowed = MULTIPLE * UNIT[self._dtype] * (np.abs(old) + np.abs(new))
+        is_weight = name.startswith("weights/")
+        if is_weight:
+            betas = (getattr(self.model.optimizer, beta, 0.0) for beta in ("beta1", "beta2"))
+            magnified = sum(1 / (1 - beta**t) for beta in betas)
+            allowed = allowed + MULTIPLE * UNIT["float64"] * magnified * np.abs(new - old)
+        for deviation in self.deviations:
+            if name.endswith(f".{deviation.slot}"):
+                allowed = allowed + deviation.relative * np.abs(new)
+            elif is_weight:
+                allowed = allowed + deviation.relative * np.abs(new - old)
+        return allowed
 
     def _step(self, state: State, found: Values) -> State:
         gradients = {name: found[f"gradients/{name}"] for name in self.model.trainable}

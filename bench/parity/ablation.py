@@ -1,0 +1,2 @@
+def cause(probe, found, dtype, checks):
+    return ""

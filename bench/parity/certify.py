@@ -1,0 +1,296 @@
+"""Obtain certificates: from the cache, or from backends, each asked in its own interpreter.
+
+A certificate is cached under the hash of all that it depends on: the code that computes and judges,
+the adapter, every package of the interpreter, the model, the data, the execution.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from queue import Queue
+from time import monotonic, sleep
+from typing import NamedTuple
+
+import msgspec
+
+from ...backends import NAMES
+from ...backends.contract import Execution
+from ...datasets.loading import default_cache
+from ..code import write_zip
+from ..environments import Backend
+from ..job import clean_environment, worker_variables
+from . import evidence, judge
+from .certificate import SCHEMA_VERSION, Certificate
+from .evidence import Probe
+from .prober import Answer, Task, Tasks, write
+
+_POLL_SECONDS = 0.02
+_ROOT = __package__.partition(".")[0]
+_JUDGING = (f"{_ROOT}.models", f"{_ROOT}.bench.parity")  # the code that every certificate hangs on
+_SHARED = ("contract.py", "numpy.py", "__init__.py")  # and these of the adapters
+
+_ASK_PACKAGES = """
+import importlib.metadata, json, platform
+names = {d.name: d.version for d in importlib.metadata.distributions()}
+print(json.dumps({"python": platform.python_version(), **names}, sort_keys=True))
+"""
+
+
+class Subject(NamedTuple):
+    """Who is asked for what: `name` is that of the model or workload."""
+
+    backend: Backend
+    name: str
+    probe: Probe
+    execution: Execution
+
+
+Progress = Callable[[Certificate], None]
+
+
+def certify(
+    subjects: list[Subject], *, timeout: float, use_cache: bool = True, progress: Progress
+) -> list[Certificate]:
+    """Return the certificate of every subject, in order; `progress` gets each when it is there.
+
+    `timeout` is how many seconds a backend may be silent. Raises nothing for a backend's failure:
+    its certificate says what happened.
+    """
+    keys = _keys(subjects)
+    found: dict[int, Certificate] = {}
+    for index, key in enumerate(keys):
+        if use_cache and (cached := _cached(key)):
+            found[index] = cached
+            progress(cached)
+    missing = [(i, subject) for i, subject in enumerate(subjects) if i not in found]
+    for index, certificate in _ask(missing, keys, timeout):
+        found[index] = certificate
+        if certificate.verdict != "error":
+            _store(certificate)
+        progress(certificate)
+    return [found[index] for index in range(len(subjects))]
+
+
+def _keys(subjects: list[Subject]) -> list[str]:
+    """Return the hash of all that each certificate depends on."""
+    code = _code_hash()
+    pythons = sorted({subject.backend.python or "" for subject in subjects})
+    with ThreadPoolExecutor() as pool:
+        packages = dict(zip(pythons, pool.map(_packages, pythons), strict=True))
+    probes = {id(subject.probe): _probe_hash(subject.probe) for subject in subjects}
+    keys = []
+    for subject in subjects:
+        parts = [
+            SCHEMA_VERSION,
+            code,
+            _adapter_hash(subject.backend.adapter),
+            packages[subject.backend.python or ""],
+            probes[id(subject.probe)],
+            subject.execution,
+            subject.name,
+            subject.backend.name,
+        ]
+        keys.append(hashlib.sha256(msgspec.json.encode(parts)).hexdigest())
+    return keys
+
+
+def _code_hash() -> str:
+    digest = hashlib.sha256()
+    sources = [file for package in _JUDGING for file in sorted(map(str, _sources(package)))]
+    sources += [str(files(f"{_ROOT}.backends") / name) for name in _SHARED]
+    for source in sources:
+        digest.update(Path(source).read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(package: str) -> Iterator[Path]:
+    yield from Path(str(files(package) / "__init__.py")).parent.rglob("*.py")
+
+
+def _adapter_hash(adapter: str) -> str:
+    """A module of somebody's own is known by its package's version alone."""
+    if adapter in NAMES:
+        source = (files(f"{_ROOT}.backends") / f"{adapter}.py").read_bytes()
+    else:
+        source = Path(adapter).read_bytes() if adapter.endswith(".py") else adapter.encode()
+    return hashlib.sha256(source).hexdigest()
+
+
+def _packages(python: str) -> str:
+    command = [python, "-P", "-c", _ASK_PACKAGES]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+    return done.stdout
+
+
+def _probe_hash(probe: Probe) -> str:
+    digest = hashlib.sha256(msgspec.json.encode(probe.model))
+    arrays = [*probe.weights.values()]
+    for x, y, masks in probe.batches:
+        arrays += [x, y, *masks.values()]
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _folder() -> Path:
+    return default_cache() / "certificates"
+
+
+def _cached(key: str) -> Certificate | None:
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((_folder() / f"{key}.json").read_bytes(), type=Certificate)
+    return None
+
+
+def _store(certificate: Certificate) -> None:
+    """Keep a certificate for the next time; a cache that cannot be written is no error."""
+    path = _folder() / f"{certificate.key}.json"
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".partial-{os.getpid()}")
+        partial.write_bytes(msgspec.json.encode(certificate))
+        partial.replace(path)
+
+
+_Asked = list[tuple[int, Subject]]
+
+
+def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, Certificate]]:
+    """Ask the backends, as many at once as there are cores for; judge what comes, in processes."""
+    if not asked:
+        return
+    by_backend: dict[str, _Asked] = {}
+    for index, subject in asked:
+        by_backend.setdefault(subject.backend.name, []).append((index, subject))
+    answers: Queue[tuple[int, Path]] = Queue()
+    threads = max(subject.execution.threads for _, subject in asked)
+    cores = max(1, (os.cpu_count() or 1) // threads)
+    subjects = dict(asked)
+    with (
+        tempfile.TemporaryDirectory(prefix="bakeoff-parity-") as name,
+        _judges() as judges,
+        ThreadPoolExecutor(cores) as pool,
+    ):
+        write_zip(Path(name, "code.zip"))
+        workers = [
+            pool.submit(_Interview(Path(name, backend), of_it, answers, timeout).hold)
+            for backend, of_it in by_backend.items()
+        ]
+        verdicts: dict[int, Future[Certificate]] = {}
+        pending = set(subjects)
+        while pending or verdicts:
+            while not answers.empty():
+                index, path = answers.get()
+                pending.discard(index)
+                case = judge.Case(subjects[index], keys[index], path)
+                verdicts[index] = judges.submit(judge.judge, case)
+            for index in [index for index, verdict in verdicts.items() if verdict.done()]:
+                yield index, verdicts.pop(index).result()
+            for worker in workers:
+                if worker.done():
+                    worker.result()  # raises what went wrong in this process itself
+            sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _judges() -> Iterator[ProcessPoolExecutor]:
+    """Processes of one BLAS thread each: NumPy reads the variable when it is loaded."""
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+            yield pool
+    finally:
+        if before is None:
+            del os.environ["OPENBLAS_NUM_THREADS"]
+        else:
+            os.environ["OPENBLAS_NUM_THREADS"] = before
+
+
+class _Interview:
+    """All questions to one backend: its tasks, its workers one after another, their answers."""
+
+    def __init__(
+        self, folder: Path, asked: _Asked, answers: Queue[tuple[int, Path]], timeout: float
+    ) -> None:
+        self._folder, self._answers, self._timeout = folder, answers, timeout
+        self._open = {str(index): index for index, _ in asked}
+        self._backend = asked[0][1].backend
+        self._threads = asked[0][1].execution.threads
+        folder.mkdir()
+        probes: dict[int, str] = {}
+        tasks = []
+        for index, subject in asked:
+            probe = probes.setdefault(id(subject.probe), f"probe-{index}.npz")
+            if not (folder / probe).exists():
+                evidence.write(subject.probe, folder / probe)
+            tasks.append(Task(str(index), subject.probe.model, probe, subject.execution))
+        work = Tasks(self._backend.adapter, tasks)
+        (folder / "tasks.json").write_bytes(msgspec.json.encode(work))
+
+    def hold(self) -> None:
+        """Start workers until every task is answered; a task that killed its worker is told so."""
+        while self._open:
+            before = len(self._open)
+            reason = self._follow()
+            for task in list(self._open):
+                if (self._folder / f"{task}.begun").exists():
+                    self._give_up(task, reason)
+            if len(self._open) == before:  # it died before it began anything
+                for task in list(self._open):
+                    self._give_up(task, reason)
+
+    def _give_up(self, task: str, reason: str) -> None:
+        write(Answer("error", reason), self._folder / f"{task}.json")
+        self._collect()
+
+    def _follow(self) -> str:
+        """Run one worker and pass on its answers; return what its death means, if it died."""
+        assert self._backend.python
+        variables = worker_variables(self._threads, str(self._folder.parent / "code.zip"))
+        log = self._folder / "log.txt"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [self._backend.python, "-P", "-m", f"{_ROOT}.bench.parity.prober", "."],
+                cwd=self._folder,
+                env=clean_environment() | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        heard = monotonic()
+        try:
+            while process.poll() is None:
+                if self._collect():
+                    heard = monotonic()
+                if monotonic() - heard > self._timeout:
+                    return f"timed out after {self._timeout:g} s"
+                sleep(_POLL_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._collect()
+        if process.returncode < 0:
+            return f"the worker was killed by {signal.Signals(-process.returncode).name}"
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"the worker ended with exit code {process.returncode}"
+
+    def _collect(self) -> bool:
+        new = [task for task in self._open if (self._folder / f"{task}.json").exists()]
+        for task in new:
+            self._answers.put((self._open.pop(task), self._folder / f"{task}.json"))
+        return bool(new)

@@ -1,0 +1,201 @@
+"""`bakeoff parity` from the user's end: find backends, obtain certificates, print and draw them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ... import models
+from ...backends import NAMES
+from ...backends.contract import DType, Execution, Mode
+from ...datasets import load
+from ...models import InputError
+from ...models.toml import closest
+from .. import environments, plan, workload
+from ..environments import Backend
+from . import plot, probes
+from .certificate import Certificate, Rung, in_words
+from .certify import Subject, certify
+from .evidence import Probe
+from .ladder import RungName
+from .tolerance import MULTIPLE
+
+_HEADINGS: dict[RungName, str] = {  # in 80 characters; `weights` is equal or a failure
+    "forward": "forward",
+    "loss": "loss",
+    "gradients": "grads",
+    "step": "step",
+    "trajectory": "traj.",
+    "evaluation": "eval.",
+}
+_VERDICTS = {"pass": "green", "fail": "red", "error": "red", "unsupported": "yellow"}
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What the user asked. `names` are workloads, or models, which are probed with random data."""
+
+    names: tuple[str, ...]
+    backends: tuple[str, ...] | None
+    pythons: Mapping[str, Path]
+    dtypes: tuple[DType, ...]
+    modes: tuple[Mode, ...]
+    device: str
+    threads: int
+    steps: int
+    timeout: float
+    data_dir: Path | None
+    use_cache: bool
+    output: Path | None
+
+
+def run(request: Request, console: Console, *, as_json: bool) -> int:
+    """Certify and report; return 0 if every certificate passes, else 1. Raises InputError."""
+    plan.check_execution(request.device, request.threads)
+    if request.output:
+        plan.check_output(request.output)
+    asked = {name: probe(name, request.steps, request.data_dir) for name in request.names}
+    backends = [b for b in _backends(request, console) if b.python]
+    subjects = [
+        Subject(backend, name, asked[name], Execution(request.device, dtype, mode, request.threads))
+        for name in asked
+        for backend in backends
+        for dtype in request.dtypes
+        for mode in request.modes
+    ]
+    certificates = _certify(subjects, request, console)
+    if as_json:
+        text = msgspec.json.format(msgspec.json.encode(certificates))
+        sys.stdout.write(text.decode() + "\n")
+    else:
+        _print(certificates, console)
+    if request.output:
+        _write(certificates, request.output, console)
+    bad = any(certificate.verdict in ("fail", "error") for certificate in certificates)
+    return int(bad or not certificates)
+
+
+def probe(name: str, steps: int, data_dir: Path | None) -> Probe:
+    """Return the probe of a workload, or of a model. InputError if there is neither."""
+    is_file = name.endswith(".toml")
+    if name in workload.names() or (is_file and not workload.looks_like_model(Path(name))):
+        work = workload.read(name)
+        dataset = load(work.dataset, data_dir=data_dir)
+        workload.check(work, dataset)
+        return probes.of_workload(work.model, dataset, steps)
+    if name in models.zoo() or is_file:
+        return probes.of_model(models.read(name), steps)
+    known = sorted({*workload.names(), *models.zoo()})
+    raise InputError(
+        f'no workload or model "{name}": {closest(name, known)}, or a path to a .toml file'
+    )
+
+
+def _backends(request: Request, console: Console) -> Iterator[Backend]:
+    """Yield the backends asked for; two environments of one framework go by names of their own."""
+    aliases = tuple(name for name in request.pythons if environments.is_alias(name))
+    names = request.backends or aliases or NAMES
+    if unknown := sorted(set(request.pythons) - {Path(n).stem.rpartition(".")[2] for n in names}):
+        raise InputError(f"--python {unknown[0]}=...: no such backend in this run")
+    for name in names:
+        backend = environments.find(name, request.pythons)
+        if backend.python is None:
+            if request.backends:
+                raise InputError(f"{name}: {backend.reason}; run: {backend.fix}")
+            line = f"{name}: {backend.reason}; make one: {backend.fix}"
+            console.print(line, style="yellow", highlight=False, soft_wrap=True)
+        yield backend
+
+
+def _certify(subjects: list[Subject], request: Request, console: Console) -> list[Certificate]:
+    done = 0
+    with console.status("certifying") as status:
+
+        def progress(certificate: Certificate) -> None:
+            nonlocal done
+            done += 1
+            execution = certificate.execution
+            what = f"{certificate.backend} {certificate.model} {execution.dtype} {execution.mode}"
+            status.update(f"certifying: {done} of {len(subjects)}, {escape(what)}")
+
+        return certify(
+            subjects, timeout=request.timeout, use_cache=request.use_cache, progress=progress
+        )
+
+
+def _print(certificates: list[Certificate], console: Console) -> None:
+    for model in dict.fromkeys(certificate.model for certificate in certificates):
+        title = f"[bold]{escape(model)}[/bold], times rounding noise; {MULTIPLE} is allowed"
+        console.print(title, highlight=False)
+        console.print(_table([c for c in certificates if c.model == model]))
+    for line in _remarks(certificates):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    count = dict.fromkeys(_VERDICTS, 0)
+    for certificate in certificates:
+        count[certificate.verdict] += 1
+    words = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number)
+    console.print(f"{len(certificates)} certificates: {words or 'none'}", highlight=False)
+
+
+def _table(certificates: list[Certificate]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("backend", "execution", ""):
+        table.add_column(heading, no_wrap=True)
+    for heading in _HEADINGS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for certificate in certificates:
+        if certificate.verdict == "unsupported":
+            continue  # with its reason, below the table
+        colour = _VERDICTS[certificate.verdict]
+        cells = {rung.name: _cell(rung) for rung in certificate.rungs}
+        table.add_row(
+            escape(certificate.backend),
+            f"{certificate.execution.dtype} {certificate.execution.mode}",
+            f"[{colour}]{certificate.verdict}[/{colour}]",
+            *(cells.get(rung, "–") for rung in _HEADINGS),
+        )
+    return table
+
+
+def _cell(rung: Rung) -> str:
+    if not rung.passes:
+        return "[red]FAIL[/red]"
+    return f"{rung.worst.ratio:.1f}" if rung.worst.ratio >= 0.05 else "0"
+
+
+def _remarks(certificates: list[Certificate]) -> Iterator[str]:
+    """Yield what failed and why, then what was refused, then what is allowed as known."""
+    for certificate in certificates:
+        who = f"{certificate.backend} {certificate.model} {certificate.execution.dtype} "
+        who += certificate.execution.mode
+        if certificate.verdict == "error":
+            yield f"{who}: {certificate.reason}"
+        if failure := certificate.first_failure:
+            yield f"{who}: {in_words(failure)}"
+            if certificate.cause:
+                yield f"{certificate.backend}: {certificate.cause}"
+    refused = [f"{c.backend}: {c.reason}" for c in certificates if c.verdict == "unsupported"]
+    known = [f"{c.backend}, known: {d}" for c in certificates for d in c.deviations]
+    yield from dict.fromkeys([*refused, *known])
+
+
+def _write(certificates: list[Certificate], output: Path, console: Console) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        encoded = msgspec.json.format(msgspec.json.encode(certificates))
+        (output / "certificates.json").write_bytes(encoded)
+        (output / "parity.png").write_bytes(plot.png(certificates))
+    except OSError as error:
+        raise InputError(
+            f"{output} cannot be written ({error.strerror}); choose another folder with --output"
+        ) from None
+    made = f"certificates and plot: {output.resolve()}, {datetime.now():%H:%M:%S}"
+    console.print(made, highlight=False, soft_wrap=True)

@@ -1,0 +1,56 @@
+"""Judge an answer: climb the ladder, and look for the cause of a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from .ablation import cause
+from .certificate import Certificate
+from .evidence import Evidence
+from .ladder import climb
+from .prober import Answer
+from .tolerance import Oracle
+
+if TYPE_CHECKING:
+    from .certify import Subject
+
+
+class Case(NamedTuple):
+    """A subject, the key of its certificate, and the file of its answer."""
+
+    subject: Subject
+    key: str
+    answer: Path
+
+
+def judge(case: Case) -> Certificate:
+    """Return the certificate of a case."""
+    subject = case.subject
+    answer = msgspec.json.decode(case.answer.read_bytes(), type=Answer)
+    common = {
+        "key": case.key,
+        "backend": subject.backend.name,
+        "model": subject.name,
+        "execution": subject.execution,
+        "version": answer.version,
+        "reason": answer.reason,
+    }
+    if answer.status != "ok":
+        return Certificate(**common, verdict=answer.status)
+    with np.load(case.answer.with_suffix(".npz"), allow_pickle=False) as stored:
+        found: Evidence = {name: stored[name] for name in stored.files}
+    dtype = subject.execution.dtype
+    oracle = Oracle(subject.probe.model, dtype, deviations=answer.deviations)
+    checks = list(climb(subject.probe, found, dtype, oracle))
+    passes = all(check.passes for check in checks)
+    return Certificate(
+        **common,
+        verdict="pass" if passes else "fail",
+        cause="" if passes else cause(subject.probe, found, dtype, checks),
+        deviations=[d.reason for d in oracle.deviations],
+        checks=checks,
+    )
