@@ -12,20 +12,26 @@ from msgspec import Struct
 from ..backends.contract import Mode
 from . import records
 from .environments import Backend
+from .parity import of_run as certificates
+from .parity.certificate import in_words
 from .plan import RunSpec, job_name, read_run
 from .records import Block, Built, Epoch, Failed, Finished, Interrupted, Refused, Started, TimedOut
-from .stats import Interval, bootstrap_median, mean_interval
+from .stats import Interval, bootstrap_median, equivalence, mean_interval
 from .summary import (
     SCHEMA_VERSION,
     LossRange,
     Metric,
+    Parity,
     Point,
     Row,
+    Rung,
     Status,
     Summary,
     WorkloadFacts,
 )
 
+_MARGINS = {"accuracy": 0.005, "macro_f1": 0.005}  # half a point
+_RELATIVE_MARGIN = 0.01  # of NumPy's value, for other metrics
 _WORST_FIRST: tuple[Status, ...] = ("failed", "timeout", "interrupted", "unsupported", "ok")
 
 
@@ -51,6 +57,7 @@ def summarize(folder: Path) -> Summary:
         for backend in spec.backends
         for mode in spec.modes
     ]
+    rows = [_with_parity(folder, row, rows) for row in rows]
     return Summary(
         schema_version=SCHEMA_VERSION,
         bakeoff_version=spec.bakeoff_version,
@@ -107,6 +114,44 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         parameters=facts.parameters,
         curve=curve,
     )
+
+
+def _with_parity(folder: Path, row: Row, rows: list[Row]) -> Row:
+    certificate = certificates.read(folder, row.workload, row.backend, row.mode)
+    if certificate is None:
+        return row
+    rungs = [Rung(rung.name, rung.passes, rung.worst.ratio) for rung in certificate.rungs]
+    verdict, reason = str(certificate.verdict), certificate.reason
+    if failure := certificate.first_failure:
+        reason = "; ".join(part for part in (in_words(failure), certificate.cause) if part)
+    if rungs:
+        equivalent = _equivalent(row, rows)
+        rungs.append(Rung("accuracy", equivalent, None))
+        if verdict == "pass" and equivalent is False:
+            verdict, reason = "fail", "accuracy: not equivalent to NumPy's over the paired seeds"
+    worst = max(certificate.checks, key=lambda check: check.ratio, default=None)
+    parity = Parity(
+        verdict=verdict,
+        rungs=rungs,
+        worst=in_words(worst) if worst else "",
+        noise_ratio=certificate.noise_ratio,
+        certificate=certificate.key,
+        reason=reason,
+        deviations=certificate.deviations,
+    )
+    return msgspec.structs.replace(row, parity=parity)
+
+
+def _equivalent(row: Row, rows: list[Row]) -> bool | None:
+    """Compare a row's metric with NumPy's, seed by seed; None if that cannot be told."""
+    oracle = next((r for r in rows if (r.workload, r.backend) == (row.workload, "numpy")), None)
+    if oracle is None or row.metric is None or oracle.metric is None:
+        return None
+    mine, theirs = row.metric.values, oracle.metric.values
+    if not len(mine) == len(theirs) == row.seeds:
+        return None  # some seeds did not finish: there are no pairs
+    margin = _MARGINS.get(row.metric.name, _RELATIVE_MARGIN * abs(oracle.metric.mean))
+    return equivalence([a - b for a, b in zip(mine, theirs, strict=True)], margin)
 
 
 def _read_job(folder: Path, seed: int) -> _JobResult:

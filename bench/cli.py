@@ -125,6 +125,9 @@ def run(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run: only what is missing.")
     ] = None,
+    no_parity: Annotated[
+        bool, typer.Option("--no-parity", help="No certificates: speeds are not comparable.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead.")] = False,
 ) -> int:
     """Train workloads with every backend from the same weights and batches, and compare them.
@@ -154,6 +157,7 @@ def run(
         timeout=timeout,
         output=output or default_output(),
         command=shlex.join(["bakeoff", *sys.argv[1:]]),
+        parity=not no_parity,
     )
     return compare.start(request, console, install=install, as_json=as_json)
 
@@ -251,6 +255,7 @@ def train(
         timeout=timeout,
         output=output or default_output(),
         command=shlex.join(["bakeoff", *sys.argv[1:]]),
+        parity=False,  # there is nothing to compare
         start=start,
         checkpoint=checkpoint,
     )

@@ -19,6 +19,7 @@ from ..models.toml import closest
 from . import aggregate, environments, plan, run
 from . import install as installation
 from .environments import Backend
+from .parity.of_run import certify_run
 from .plan import DownloadProgress, Request
 from .prepare import prepare
 from .progress import display
@@ -43,7 +44,7 @@ def start(request: Request, console: Console, *, install: bool, as_json: bool) -
         if backend.python is None:
             line = f"{backend.name}: {backend.reason}; make one: {backend.fix}"
             console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    _run(folder, console, seeds=len(request.seeds))
+    _run(folder, console, seeds=len(request.seeds), parity=request.parity)
     summary = _finish(folder, console, as_json=as_json)
     if request.checkpoint and request.checkpoint.exists():
         console.print(f"checkpoint: {request.checkpoint}", highlight=False, soft_wrap=True)
@@ -54,7 +55,8 @@ def resume(folder: Path, console: Console, *, as_json: bool) -> int:
     """Go on with a run; return the exit code."""
     with _downloads(console) as download_progress:
         spec = run.check_resumable(folder, download_progress)
-    _run(folder, console, seeds=len(spec.seeds))
+    certified = (folder / "certificates").exists()
+    _run(folder, console, seeds=len(spec.seeds), parity=certified)
     return _exit_code(_finish(folder, console, as_json=as_json), asked=())
 
 
@@ -104,9 +106,12 @@ def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
     return backends
 
 
-def _run(folder: Path, console: Console, *, seeds: int) -> None:
+def _run(folder: Path, console: Console, *, seeds: int, parity: bool) -> None:
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     try:
+        if parity:
+            (folder / "certificates").mkdir(exist_ok=True)
+            certify_run(folder, console)
         run.run(folder, display(console, jobs_per_line=seeds))
     except KeyboardInterrupt:
         _finish(folder, console, as_json=False)
@@ -134,9 +139,10 @@ def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
 
 
 def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
-    """Return 1 if a job failed, or a backend that was asked for by name is missing."""
+    """Return 1 if a job or a certificate failed, or a backend asked for by name is missing."""
     bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
-    return int(any(row.status in bad for row in summary.rows))
+    wrong = any(row.parity and row.parity.verdict in ("fail", "error") for row in summary.rows)
+    return int(wrong or any(row.status in bad for row in summary.rows))
 
 
 @contextmanager

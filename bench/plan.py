@@ -32,6 +32,7 @@ Work = list[tuple[Workload, Dataset]]
 class Request(Struct, frozen=True, kw_only=True):
     """What the user asked; None is the default of the workload, or every backend found.
 
+    `parity` says whether the rows are certified, without which their speeds are not comparable.
     `start` is the checkpoint that a training goes on from, `checkpoint` the path where it is put.
     """
 
@@ -50,6 +51,7 @@ class Request(Struct, frozen=True, kw_only=True):
     timeout: float
     output: Path
     command: str
+    parity: bool = True
     start: Checkpoint | None = None
     checkpoint: Path | None = None
 

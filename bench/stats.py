@@ -32,6 +32,24 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     return mean, mean - half, mean + half
 
 
+def equivalence(differences: Sequence[float], margin: float) -> bool | None:
+    """Say whether paired differences are within ±margin: two one-sided t-tests at 5 % each.
+
+    That is: the 90 % interval of their mean lies inside (True), outside (False), or across a margin
+    (None: not shown either way), as it always does for a single pair (Schuirmann 1987).
+    """
+    from scipy.special import stdtrit
+
+    if len(differences) < 2:
+        return None
+    mean = float(np.mean(differences))
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    half = float(stdtrit(len(differences) - 1, CONFIDENCE)) * error
+    if abs(mean) + half <= margin:
+        return True
+    return False if abs(mean) - half > margin else None
+
+
 def bootstrap_median(processes: Sequence[Sequence[float]]) -> Interval:
     """Return the median over all values and its interval, resampling processes, then their values.
 

@@ -49,6 +49,35 @@ class Point(Struct, frozen=True):
     seconds: float
 
 
+class Rung(Struct, frozen=True):
+    """A rung of the parity ladder: `ratio` is its worst error in units of rounding noise.
+
+    `accuracy` is the equivalence test of the metric against NumPy's over paired seeds (two
+    one-sided t-tests); it has no ratio, and `passes` is null where it shows nothing either way.
+    """
+
+    name: str
+    passes: bool | None
+    ratio: float | None
+
+
+class Parity(Struct, frozen=True, kw_only=True):
+    """The row's certificate: does this backend compute what NumPy computes in float64?
+
+    `verdict` is pass, fail, unsupported or error; only a row that passes is comparable. `worst`
+    says where the largest error is, `reason` what failed, and why if that is known. `certificate`
+    is its key; the whole of it is in the run's folder.
+    """
+
+    verdict: str
+    rungs: list[Rung]
+    worst: str
+    noise_ratio: float
+    certificate: str
+    reason: str = ""
+    deviations: list[str] = []
+
+
 class Row(Struct, frozen=True, kw_only=True):
     """A backend on a workload. `status` is the worst of its seeds, `reason` says why in one line.
 
@@ -77,6 +106,12 @@ class Row(Struct, frozen=True, kw_only=True):
     peak_rss_mb: float | None
     parameters: int
     curve: list[Point]
+    parity: Parity | None = None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the row's speed may be compared: it finished, and its certificate passes."""
+        return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
 
 
 class WorkloadFacts(Struct, frozen=True, kw_only=True):

@@ -1,2 +1,5 @@
+"""Which single difference from the formulas explains a failure."""
+
+
 def cause(probe, found, dtype, checks):
     return ""

@@ -13,11 +13,13 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.resources import files
+from multiprocessing.pool import AsyncResult, Pool, ThreadPool
 from pathlib import Path
 from queue import Queue
+from threading import Event
 from time import monotonic, sleep
 from typing import NamedTuple
 
@@ -35,6 +37,7 @@ from .evidence import Probe
 from .prober import Answer, Task, Tasks, write
 
 _POLL_SECONDS = 0.02
+_FEW = 3  # cases that are judged in this process
 _ROOT = __package__.partition(".")[0]
 _JUDGING = (f"{_ROOT}.models", f"{_ROOT}.bench.parity")  # the code that every certificate hangs on
 _SHARED = ("contract.py", "numpy.py", "__init__.py")  # and these of the adapters
@@ -174,43 +177,52 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     for index, subject in asked:
         by_backend.setdefault(subject.backend.name, []).append((index, subject))
     answers: Queue[tuple[int, Path]] = Queue()
+    stop = Event()
     threads = max(subject.execution.threads for _, subject in asked)
     cores = max(1, (os.cpu_count() or 1) // threads)
     subjects = dict(asked)
     with (
         tempfile.TemporaryDirectory(prefix="bakeoff-parity-") as name,
-        _judges() as judges,
+        _judges(len(asked)) as judges,
         ThreadPoolExecutor(cores) as pool,
     ):
         write_zip(Path(name, "code.zip"))
-        workers = [
-            pool.submit(_Interview(Path(name, backend), of_it, answers, timeout).hold)
-            for backend, of_it in by_backend.items()
-        ]
-        verdicts: dict[int, Future[Certificate]] = {}
-        pending = set(subjects)
-        while pending or verdicts:
-            while not answers.empty():
-                index, path = answers.get()
-                pending.discard(index)
-                case = judge.Case(subjects[index], keys[index], path)
-                verdicts[index] = judges.submit(judge.judge, case)
-            for index in [index for index, verdict in verdicts.items() if verdict.done()]:
-                yield index, verdicts.pop(index).result()
-            for worker in workers:
-                if worker.done():
-                    worker.result()  # raises what went wrong in this process itself
-            sleep(_POLL_SECONDS)
+        try:
+            workers = [
+                pool.submit(_Interview(Path(name, backend), of_it, answers, timeout, stop).hold)
+                for backend, of_it in by_backend.items()
+            ]
+            verdicts: dict[int, AsyncResult[Certificate]] = {}
+            pending = set(subjects)
+            while pending or verdicts:
+                while not answers.empty():
+                    index, path = answers.get()
+                    pending.discard(index)
+                    case = judge.Case(subjects[index], keys[index], path)
+                    verdicts[index] = judges.apply_async(judge.judge, (case,))
+                for index in [index for index, verdict in verdicts.items() if verdict.ready()]:
+                    yield index, verdicts.pop(index).get()
+                for worker in workers:
+                    if worker.done():
+                        worker.result()  # raises what went wrong in this process itself
+                sleep(_POLL_SECONDS)
+        finally:
+            stop.set()
 
 
 @contextmanager
-def _judges() -> Iterator[ProcessPoolExecutor]:
-    """Processes of one BLAS thread each: NumPy reads the variable when it is loaded."""
+def _judges(cases: int) -> Iterator[Pool]:
+    """Give processes of one BLAS thread each (NumPy reads the variable when it is loaded), or, for
+    a few cases, a thread: processes take a second to start.
+    """
+    if cases <= _FEW:
+        with ThreadPool(1) as thread:
+            yield thread
+        return
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        with multiprocessing.get_context("spawn").Pool() as pool:
             yield pool
     finally:
         if before is None:
@@ -223,9 +235,14 @@ class _Interview:
     """All questions to one backend: its tasks, its workers one after another, their answers."""
 
     def __init__(
-        self, folder: Path, asked: _Asked, answers: Queue[tuple[int, Path]], timeout: float
+        self,
+        folder: Path,
+        asked: _Asked,
+        answers: Queue[tuple[int, Path]],
+        timeout: float,
+        stop: Event,
     ) -> None:
-        self._folder, self._answers, self._timeout = folder, answers, timeout
+        self._folder, self._answers, self._timeout, self._stop = folder, answers, timeout, stop
         self._open = {str(index): index for index, _ in asked}
         self._backend = asked[0][1].backend
         self._threads = asked[0][1].execution.threads
@@ -242,7 +259,7 @@ class _Interview:
 
     def hold(self) -> None:
         """Start workers until every task is answered; a task that killed its worker is told so."""
-        while self._open:
+        while self._open and not self._stop.is_set():
             before = len(self._open)
             reason = self._follow()
             for task in list(self._open):
@@ -276,6 +293,8 @@ class _Interview:
             while process.poll() is None:
                 if self._collect():
                     heard = monotonic()
+                if self._stop.is_set():
+                    return "stopped"
                 if monotonic() - heard > self._timeout:
                     return f"timed out after {self._timeout:g} s"
                 sleep(_POLL_SECONDS)

@@ -22,7 +22,7 @@ from ...models import InputError
 from ...models.toml import closest
 from .. import environments, plan, workload
 from ..environments import Backend
-from . import plot, probes
+from . import probes
 from .certificate import Certificate, Rung, in_words
 from .certify import Subject, certify
 from .evidence import Probe
@@ -188,6 +188,8 @@ def _remarks(certificates: list[Certificate]) -> Iterator[str]:
 
 
 def _write(certificates: list[Certificate], output: Path, console: Console) -> None:
+    from . import plot  # and with it Altair, which takes a while to load
+
     try:
         output.mkdir(parents=True, exist_ok=True)
         encoded = msgspec.json.format(msgspec.json.encode(certificates))

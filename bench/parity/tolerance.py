@@ -155,7 +155,7 @@ class Oracle:
         }
 
     def _own_rounding(self, name: str, old: np.ndarray, new: np.ndarray, t: int) -> np.ndarray:
-        """Return what the roundings of update t itself may do, and what the backend's deviations do.
+        """Return what the roundings of update t may do, and what the backend's deviations do.
 
         Scalars are float64 in every execution; a bias correction 1 - βᵗ magnifies their rounding.
         """

@@ -18,6 +18,7 @@ class Cells(Struct, frozen=True, kw_only=True):
     status: str
     metric: str
     loss: str
+    parity: str
     speed: str
     ratio: str
     first_block: str
@@ -84,6 +85,7 @@ def _titles(facts: WorkloadFacts) -> Cells:
         status="status",
         metric=f"test {words.plain(facts.metric)}",
         loss="training loss",
+        parity="parity",
         speed="samples/s",
         ratio="vs fastest",
         first_block="first block s",
@@ -94,24 +96,20 @@ def _titles(facts: WorkloadFacts) -> Cells:
 
 
 def _line(row: Row, parts: Sequence[str], fastest: float | None) -> Line:
-    speed = row.samples_per_second if row.status == "ok" else None
+    speed = row.samples_per_second if row.comparable else None
+    compared = numbers.ratio(speed.median / fastest if speed and fastest else None)
     cells = Cells(
         backend=words.label(row, parts),
         version=words.plain(row.framework_version or numbers.DASH),
         status=words.status(row),
         metric=numbers.metric_interval(row.metric),
         loss=numbers.loss_range(row.loss),
+        parity=words.parity(row) if row.status == "ok" else numbers.DASH,
         speed=numbers.rate_interval(row.samples_per_second),
-        ratio=numbers.ratio(speed.median / fastest if speed and fastest else None),
+        ratio="not comparable" if row.status == "ok" and not row.comparable else compared,
         first_block=numbers.seconds(row.first_block_seconds),
         imports=numbers.seconds(row.import_seconds),
         build=numbers.seconds(row.build_seconds),
         memory=numbers.megabytes(row.peak_rss_mb),
     )
-    return Line(row.status, _reason(row), cells)
-
-
-def _reason(row: Row) -> str | None:
-    if row.status == "ok":
-        return None
-    return words.plain(row.reason or "no reason was recorded")
+    return Line(row.status, words.reason(row), cells)

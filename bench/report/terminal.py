@@ -38,11 +38,13 @@ def _table(section: Section) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     titles = section.titles
     table.add_column(titles.backend, overflow="fold")
-    table.add_column(titles.status)
+    table.add_column(titles.parity)
     for title in _numbers(titles):
         table.add_column(Text(title), justify="right", overflow="fold")
     for line in section.lines:
         status = Text(line.cells.status, _STYLES[line.status])
+        if line.status == "ok":  # its certificate is the news
+            status = Text(line.cells.parity, "red" if line.reason else "green")
         table.add_row(Text(line.cells.backend), status, *map(Text, _numbers(line.cells)))
     return table
 

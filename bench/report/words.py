@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..parity.tolerance import MULTIPLE
 from ..stats import Interval
 from ..summary import Row, Summary, WorkloadFacts
 from . import numbers
 
 PARITY = (
-    "No parity certificate is attached yet: the backends start from the same weights and see the "
-    "same batches, but their speeds are not certified as comparable."
+    "A speed is compared only if its parity certificate passes: on the same weights, data and "
+    "masks the backend computes what NumPy computes in float64, to within "
+    f"{MULTIPLE} times the rounding noise that was measured on that very net. 1.3x is the worst "
+    "error found, in units of the noise."
 )
 READING = (
     "± is half a 95 % interval over seeds; [low–high] is a 95 % bootstrap interval. The first "
@@ -64,13 +67,30 @@ def status(row: Row) -> str:
 
 
 def ranking(rows: Sequence[Row]) -> list[tuple[Row, Interval]]:
-    """Return the rows that finished and their speed, fastest first."""
+    """Return the rows whose speeds may be compared and their speed, fastest first."""
     finished = [
-        (row, row.samples_per_second)
-        for row in rows
-        if row.status == "ok" and row.samples_per_second
+        (row, row.samples_per_second) for row in rows if row.comparable and row.samples_per_second
     ]
     return sorted(finished, key=lambda entry: -entry[1].median)
+
+
+def parity(row: Row) -> str:
+    """Say what a row's certificate says, in a few characters."""
+    if row.parity is None:
+        return "none"
+    if row.parity.verdict == "pass":
+        return f"{row.parity.noise_ratio:.1f}x"
+    return "FAIL" if row.parity.verdict == "fail" else row.parity.verdict
+
+
+def reason(row: Row) -> str | None:
+    """Say why a row did not finish, or may not be compared; None if all is well."""
+    if row.status != "ok":
+        return plain(row.reason or "no reason was recorded")
+    if row.comparable:
+        return None
+    why = row.parity.reason if row.parity else "it has no parity certificate"
+    return plain(f"not comparable: {why}")
 
 
 def headline(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> str:
@@ -80,6 +100,8 @@ def headline(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) ->
     speed = "No backend finished"
     if ranked:
         speed = _speed(ranked, parts)
+    elif any(row.samples_per_second for row in finished):
+        speed = "No speed is comparable: no certificate passes"
     elif finished:
         speed = "No speed: nothing was trained after the first block, which holds any compilation"
     sentences = [speed + _accuracy(facts, finished)]
@@ -105,7 +127,7 @@ def _speed(ranked: list[tuple[Row, Interval]], parts: Sequence[str]) -> str:
         tie = f"{listing(names[:ties])} tie, their intervals overlap"
         return f"{tie}: {', '.join([f'{listing(rates[:ties])} samples/s', *times])}"
     if not slower:
-        return f"Only {names[0]} finished: {rates[0]} samples/s"
+        return f"Only {names[0]} can be compared: {rates[0]} samples/s"
     versus = f"({rates[0]} vs {listing([rates[i] for i in slower])} samples/s)"
     among = f" of {len(ranked)}" if len(ranked) > 2 else ""
     return f"{names[0]} is fastest{among}: {listing(times)} {versus}"

@@ -1,4 +1,4 @@
-"""A backend that behaves as its file is called: the NumPy one, until the second epoch."""
+"""A backend that behaves as its file is called: the NumPy one, until a job's second epoch."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from msgspec import structs
 
 from bakeoff.backends import numpy as real
 from bakeoff.backends.contract import Unsupported
@@ -24,14 +26,18 @@ def build(model, weights, execution, *, seed, state):
     if BEHAVIOUR == "chatters":
         sys.stdout.write("noise on stdout\n")
         sys.stderr.write("noise on stderr\n")
+    if BEHAVIOUR == "doubles":  # the learning rate
+        faster = structs.replace(model.optimizer, learning_rate=2 * model.optimizer.learning_rate)
+        model = structs.replace(model, optimizer=faster)
     trainer = real.build(model, weights, execution, seed=seed, state=state)
     calls = []
 
     def train(batches, train=trainer.train):
         calls.append(batches)
-        if len(calls) == 2:
+        if len(calls) == 2 and Path("job.json").exists():  # not while it is being certified
             misbehave()
-        return train(batches) * (float("nan") if BEHAVIOUR == "diverges" else 1)
+        losses = train(batches)
+        return losses * float("nan") if BEHAVIOUR == "diverges" else losses
 
     trainer.train = train
     return trainer

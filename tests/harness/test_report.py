@@ -21,8 +21,10 @@ from bakeoff.bench.stats import Interval
 from bakeoff.bench.summary import (
     LossRange,
     Metric,
+    Parity,
     Point,
     Row,
+    Rung,
     Status,
     Summary,
     WorkloadFacts,
@@ -60,7 +62,16 @@ def _row(
         peak_rss_mb=321.4 if done else None,
         parameters=61706,
         curve=[Point(1, 2.0, 0.5, 0.1), Point(2, 0.0, 0.9, 0.2)] if done else [],
+        parity=_parity("pass") if done else None,
     )
+
+
+def _parity(verdict: str, reason: str = "") -> Parity:
+    rungs = [Rung("gradients", verdict == "pass", 1.25), Rung("accuracy", None, None)]
+    return Parity(
+        verdict=verdict, rungs=rungs, worst="gradients", noise_ratio=1.25, certificate="f00",
+        reason=reason,
+    )  # fmt: skip
 
 
 def _facts(name: str) -> WorkloadFacts:
@@ -164,7 +175,7 @@ def test_markdown_cells_stay_in_their_cells(mixed: Summary) -> None:
     text = markdown.render(mixed)
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) == (2 + 4) + (2 + 2)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {12}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {13}
     assert "<script>" not in text
     assert r"&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; \| a \*b\*" in text
 
@@ -176,7 +187,7 @@ def test_every_rendering_has_the_numbers_and_the_caveat(mixed: Summary, render: 
         assert said in text
     assert "torch is fastest of 2" in text or "torch is fastest: 4.00x numpy" in text
     assert "One seed" in text
-    assert "not certified as comparable" in text
+    assert "only if its parity certificate passes" in text
 
 
 def test_the_terminal_fits_80_columns_and_cuts_nothing(mixed: Summary) -> None:
@@ -245,6 +256,30 @@ def test_only_seeds_that_finished_are_counted() -> None:
     text = markdown.render(_summary(partly, _row("w", "keras", "missing")))
     assert "| failed (1 of 3 seeds finished) |" in text.replace(numbers.NO_BREAK, " ")
     assert "| missing |" in text
+
+
+@pytest.mark.parametrize(
+    ("parity", "why"),
+    [
+        (None, "it has no parity certificate"),
+        (_parity("fail", "gradients, conv1.weight: 40x"), "gradients, conv1.weight: 40x"),
+        (_parity("error", "it died"), "it died"),
+    ],
+)
+def test_a_row_without_a_passing_certificate_is_not_compared(
+    parity: Parity | None, why: str
+) -> None:
+    fastest = msgspec.structs.replace(_row("w", "torch", speed=9e9), parity=parity)
+    text = markdown.render(_summary(_row("w", "numpy"), fastest)).replace(numbers.NO_BREAK, " ")
+    assert "Only numpy can be compared" in text
+    assert "| not comparable |" in text
+    assert why in text
+
+
+def test_no_certificate_no_ranking() -> None:
+    rows = [msgspec.structs.replace(_row("w", name), parity=None) for name in "ab"]
+    text = markdown.render(_summary(*rows))
+    assert "No speed is comparable: no certificate passes" in text
 
 
 def test_rows_too_short_for_a_speed_have_finished_all_the_same() -> None:

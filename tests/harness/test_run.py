@@ -35,7 +35,7 @@ def test_a_run_from_one_file_leaves_what_the_readme_says(
     run = home / "out"
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {
         *("run.toml", "summary.json", "report.md", "report.html", "report.png"),
-        *("jobs", "inputs", "code.zip"),
+        *("jobs", "inputs", "certificates", "code.zip"),
     }
     job = run / "jobs" / "tiny" / "numpy-eager-1"
     assert {"job.json", "records.jsonl", "log.txt"} <= {path.name for path in job.iterdir()}
@@ -48,8 +48,33 @@ def test_a_run_from_one_file_leaves_what_the_readme_says(
     assert row["metric"].keys() == {"name", "mean", "low", "high", "values"}
     assert (row["status"], row["seeds"], len(row["metric"]["values"])) == ("ok", 2, 2)
     assert row["parameters"] == 2
+    assert row["parity"]["verdict"] == "pass"
+    assert [rung["name"] for rung in row["parity"]["rungs"]] == [
+        *("weights", "forward", "loss", "gradients", "step", "trajectory", "evaluation"),
+        "accuracy",
+    ]
     assert row["samples_per_second"].keys() == {"median", "low", "high"}
     assert len(row["curve"]) == row["epochs"] == 3
+
+
+def test_a_backend_that_computes_something_else_is_not_compared(
+    bakeoff: Command, workload: Path, fake: Fake
+) -> None:
+    outcome = bakeoff("run", workload, "--backend", f"numpy,{fake('doubles')}", "--seeds", 2,
+                      "--output", "out", "--json")  # fmt: skip
+    assert outcome.code == 1
+    row = _rows(outcome)["doubles"]
+    assert (row["status"], row["parity"]["verdict"]) == ("ok", "fail")
+    failed = [rung["name"] for rung in row["parity"]["rungs"] if rung["passes"] is False]
+    assert failed[0] == "step"
+    assert "doubles: not comparable: step" in bakeoff("report", "out").out.replace("\n", " ")
+
+
+def test_without_certificates_nothing_is_compared(bakeoff: Command, workload: Path) -> None:
+    outcome = bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--no-parity")
+    assert outcome.code == 0
+    assert "not comparable" in outcome.out
+    assert "no parity certificate" in outcome.out.replace("\n", " ")
 
 
 def test_json_is_the_summary_and_nothing_else(bakeoff: Command, workload: Path) -> None:

@@ -1,0 +1,78 @@
+"""The certificates of a run: obtained before it is timed, kept in its folder, one per row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from ...datasets.dataset import open_dataset
+from .. import job
+from ..plan import RunSpec, job_name, read_run
+from . import probes
+from .certificate import Certificate, in_words
+from .certify import Subject, certify
+
+_STEPS = 20
+
+
+def certify_run(folder: Path, console: Console) -> None:
+    """Obtain and keep the certificate of every row of a run that has none yet."""
+    spec = read_run(folder)
+    wanted = {path: name for path, name in _rows(folder, spec).items() if not path.exists()}
+    subjects = _subjects(folder, spec, wanted)
+
+    def progress(certificate: Certificate) -> None:
+        execution = certificate.execution
+        line = f"parity: {certificate.model} {certificate.backend} {execution.mode}: "
+        if failure := certificate.first_failure:
+            line += f"FAIL: {in_words(failure)}"
+        elif certificate.verdict == "pass":
+            line += f"{certificate.noise_ratio:.1f}x rounding noise"
+        else:
+            line += f"{certificate.verdict}: {certificate.reason}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    certificates = certify(list(subjects.values()), timeout=spec.timeout, progress=progress)
+    for path, certificate in zip(subjects, certificates, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.encode(certificate))
+
+
+def read(folder: Path, work: str, backend: str, mode: str) -> Certificate | None:
+    """Return the certificate of a row, if it has one."""
+    path = _path(folder, work, backend, mode)
+    if not path.exists():
+        return None
+    return msgspec.json.decode(path.read_bytes(), type=Certificate)
+
+
+def _path(folder: Path, work: str, backend: str, mode: str) -> Path:
+    return folder / "certificates" / work / f"{backend}-{mode}.json"
+
+
+def _rows(folder: Path, spec: RunSpec) -> dict[Path, tuple[str, str, str]]:
+    """Return (workload, backend, mode) of every row that can run, by its certificate's path."""
+    return {
+        _path(folder, facts.name, backend.name, mode): (facts.name, backend.name, mode)
+        for facts in spec.workloads
+        for backend in spec.backends
+        if backend.python
+        for mode in spec.modes
+    }
+
+
+def _subjects(
+    folder: Path, spec: RunSpec, wanted: dict[Path, tuple[str, str, str]]
+) -> dict[Path, Subject]:
+    found = {}
+    drawn: dict[str, probes.Probe] = {}
+    backends = {backend.name: backend for backend in spec.backends}
+    for path, (work, name, mode) in wanted.items():
+        what = job.read(folder / "jobs" / job_name(work, name, mode, spec.seeds[0]))  # type: ignore[arg-type]
+        if work not in drawn:
+            dataset = open_dataset(Path(what.dataset))
+            drawn[work] = probes.of_workload(what.model, dataset, _STEPS)
+        found[path] = Subject(backends[name], work, drawn[work], what.execution)
+    return found
