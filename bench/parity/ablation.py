@@ -1,5 +1,7 @@
 """Which single difference from the formulas explains a failure."""
 
+from typing import Any
 
-def cause(probe, found, dtype, checks):
+
+def cause(probe: Any, found: Any, dtype: Any, checks: Any) -> str:
     return ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import structs
 
 from .ablation import cause
 from .certificate import Certificate
@@ -31,26 +32,25 @@ def judge(case: Case) -> Certificate:
     """Return the certificate of a case."""
     subject = case.subject
     answer = msgspec.json.decode(case.answer.read_bytes(), type=Answer)
-    common = {
-        "key": case.key,
-        "backend": subject.backend.name,
-        "model": subject.name,
-        "execution": subject.execution,
-        "version": answer.version,
-        "reason": answer.reason,
-    }
+    judged = Certificate(
+        key=case.key,
+        backend=subject.backend.name,
+        model=subject.name,
+        execution=subject.execution,
+        version=answer.version,
+        verdict="pass" if answer.status == "ok" else answer.status,
+        reason=answer.reason,
+    )
     if answer.status != "ok":
-        return Certificate(**common, verdict=answer.status)
+        return judged
     with np.load(case.answer.with_suffix(".npz"), allow_pickle=False) as stored:
         found: Evidence = {name: stored[name] for name in stored.files}
     dtype = subject.execution.dtype
     oracle = Oracle(subject.probe.model, dtype, deviations=answer.deviations)
     checks = list(climb(subject.probe, found, dtype, oracle))
-    passes = all(check.passes for check in checks)
-    return Certificate(
-        **common,
-        verdict="pass" if passes else "fail",
-        cause="" if passes else cause(subject.probe, found, dtype, checks),
-        deviations=[d.reason for d in oracle.deviations],
-        checks=checks,
+    judged = structs.replace(
+        judged, checks=checks, deviations=[deviation.reason for deviation in oracle.deviations]
     )
+    if all(check.passes for check in checks):
+        return judged
+    return structs.replace(judged, verdict="fail", cause=cause(subject.probe, found, dtype, checks))

@@ -13,6 +13,7 @@ from ..plan import RunSpec, job_name, read_run
 from . import probes
 from .certificate import Certificate, in_words
 from .certify import Subject, certify
+from .evidence import Probe
 
 _STEPS = 20
 
@@ -67,7 +68,7 @@ def _subjects(
     folder: Path, spec: RunSpec, wanted: dict[Path, tuple[str, str, str]]
 ) -> dict[Path, Subject]:
     found = {}
-    drawn: dict[str, probes.Probe] = {}
+    drawn: dict[str, Probe] = {}
     backends = {backend.name: backend for backend in spec.backends}
     for path, (work, name, mode) in wanted.items():
         what = job.read(folder / "jobs" / job_name(work, name, mode, spec.seeds[0]))  # type: ignore[arg-type]

@@ -12,16 +12,20 @@ from .ladder import RUNGS
 from .tolerance import MULTIPLE
 
 _SIZE = 11  # pixels of a cell
+_PANELS = 24
 _SMALLEST = 0.01  # of the logarithmic scale: below, an error is as good as none
 
 
 def png(certificates: list[Certificate]) -> bytes:
-    """Return the picture: a panel per certificate, tensors downwards, rungs and steps across."""
-    panels = [_panel(certificate) for certificate in certificates if certificate.checks]
+    """Return the picture: tensors downwards, rungs and steps across, the worst certificates."""
+    judged = [certificate for certificate in certificates if certificate.checks]
+    judged.sort(key=lambda certificate: (certificate.verdict != "fail", -certificate.noise_ratio))
+    panels = [_panel(certificate) for certificate in judged[:_PANELS]]
     chart = alt.concat(*panels, columns=4, spacing=24) if panels else alt.Chart().mark_text()
     title = alt.TitleParams(
         "Parity: the worst error of each tensor, in units of rounding noise",
-        subtitle=f"blue: below the noise; red: more than the {MULTIPLE}x that is allowed",
+        subtitle=f"blue: below the noise; red: more than the {MULTIPLE}x that is allowed; "
+        f"the worst {len(panels)} of {len(judged)} certificates",
     )
     spec = chart.properties(title=title, background="white", padding=16).to_dict()
     return vl_convert.vegalite_to_png(spec, scale=1)
@@ -29,7 +33,7 @@ def png(certificates: list[Certificate]) -> bytes:
 
 def _panel(certificate: Certificate) -> Any:
     execution = certificate.execution
-    data = [
+    data: list[dict[str, Any]] = [
         {
             "tensor": check.tensor.partition("/")[2] or check.tensor,
             "place": check.rung if not check.step else f"step {check.step:02d}",
@@ -48,7 +52,7 @@ def _panel(certificate: Certificate) -> Any:
         ),
     )  # fmt: skip
     return (
-        alt.Chart(alt.Data(values=data))
+        alt.Chart(alt.InlineData(values=data))
         .mark_rect()
         .encode(
             x=alt.X("place:N", sort=order, title=None, axis=alt.Axis(labelFontSize=8)),

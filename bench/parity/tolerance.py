@@ -159,7 +159,7 @@ class Oracle:
 
         Scalars are float64 in every execution; a bias correction 1 - βᵗ magnifies their rounding.
         """
-        allowed = MULTIPLE * UNIT[self._dtype] * (np.abs(old) + np.abs(new))
+        allowed: np.ndarray = MULTIPLE * UNIT[self._dtype] * (np.abs(old) + np.abs(new))
         is_weight = name.startswith("weights/")
         if is_weight:
             betas = (getattr(self.model.optimizer, beta, 0.0) for beta in ("beta1", "beta2"))

@@ -26,6 +26,13 @@ def build(model, weights, execution, *, seed, state):
     if BEHAVIOUR == "chatters":
         sys.stdout.write("noise on stdout\n")
         sys.stderr.write("noise on stderr\n")
+    if BEHAVIOUR == "counts":
+        with Path(__file__).with_name("asked").open("a") as file:
+            file.write("x")
+    if BEHAVIOUR == "dies_when_asked":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if BEHAVIOUR == "hangs_when_asked":
+        time.sleep(600)
     if BEHAVIOUR == "doubles":  # the learning rate
         faster = structs.replace(model.optimizer, learning_rate=2 * model.optimizer.learning_rate)
         model = structs.replace(model, optimizer=faster)

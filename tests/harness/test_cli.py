@@ -85,6 +85,13 @@ _WRONG_ARGUMENTS = {
         ["train", "boston-mlp", "--backend", "numpy", "--checkpoint", "{idx}"],
         "exists already",
     ),
+    "parity of nothing": (["parity", "lenet6"], "did you mean lenet5?"),
+    "parity of too few steps": (["parity", "lenet5", "--steps", "2"], "--steps"),
+    "parity of an unknown backend": (["parity", "lenet5", "--backend", "x"], 'no backend "x"'),
+    "parity with a stray python": (
+        ["parity", "lenet5", "--backend", "numpy", "--python", "torch=/p"],
+        "no such backend",
+    ),
     "report of nothing": (["report", "nowhere"], "no run.toml"),
     "truncated IDX": (
         ["run", "mnist-mlp", "--dataset", "mnist", "--data-dir", "{idx}"],

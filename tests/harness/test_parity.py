@@ -1,0 +1,209 @@
+"""Certificates: what the comparison is strict about, and whole commands with odd backends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from bakeoff.backends import numpy as reference
+from bakeoff.backends.contract import Execution
+from bakeoff.bench.parity import evidence, probes, rounding
+from bakeoff.bench.parity.certificate import Certificate
+from bakeoff.bench.parity.ladder import RUNGS, climb, compare
+from bakeoff.bench.parity.tolerance import MULTIPLE, Expected, Oracle, State
+from bakeoff.bench.stats import equivalence
+from bakeoff.models import read
+
+Fake = Callable[[str], str]
+Command = Callable[..., Any]
+
+_VALUE = np.array([[1.0, 2.0, 3.0]])
+
+
+def _problem(actual: dict[str, np.ndarray]) -> str:
+    expected = {"w": Expected(_VALUE, np.full(_VALUE.shape, 1e-3))}
+    (check,) = compare("gradients", 1, actual, expected, "float64")
+    assert not check.passes
+    return check.problem
+
+
+def test_the_comparison_is_elementwise() -> None:
+    expected = {"w": Expected(_VALUE, np.full(_VALUE.shape, 1e-3))}
+    for place in range(3):
+        actual = _VALUE.copy()
+        actual[0, place] += 1.5e-3
+        (check,) = compare("gradients", 1, {"w": actual}, expected, "float64")
+        assert check.index == (0, place)
+        assert check.ratio == pytest.approx(1.5 * MULTIPLE)
+        assert (check.actual, check.expected) == (actual[0, place], _VALUE[0, place])
+        assert not check.passes
+
+
+@pytest.mark.parametrize(
+    ("actual", "problem"),
+    [
+        ({}, "is missing"),
+        ({"w": _VALUE[0]}, "has the shape [3], expected [1, 3]"),
+        ({"w": _VALUE.astype(np.float32)}, "is float32, expected float64"),
+        ({"w": np.array([[1.0, np.nan, 3.0]])}, "is nan at [0, 1]"),
+        ({"w": np.array([[1.0, 2.0, -np.inf]])}, "is -inf at [0, 2]"),
+    ],
+)
+def test_what_is_no_distance_is_a_problem(actual: dict[str, np.ndarray], problem: str) -> None:
+    assert problem in _problem(actual)
+
+
+def test_a_surplus_name_fails() -> None:
+    expected = {"w": Expected(_VALUE, np.zeros(_VALUE.shape))}
+    checks = list(compare("weights", 0, {"w": _VALUE, "x": _VALUE}, expected, "float64"))
+    assert [(check.tensor, check.passes) for check in checks] == [("x", False), ("w", True)]
+
+
+@pytest.mark.parametrize("order", rounding.ORDERS, ids=lambda order: order.__name__)
+def test_every_order_sums_the_same_numbers(order: rounding.Order) -> None:
+    """Small integers add up exactly in any order."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-8, 8, (3, 4, 5)), rng.integers(-8, 8, (5, 7))
+    ra, rb = rounding.rounded(a, order), rounding.rounded(b, order)
+    np.testing.assert_array_equal(np.asarray(ra @ rb), a @ b)
+    for axis in (None, 0, -1, (0, 2)):
+        np.testing.assert_array_equal(np.asarray(ra.sum(axis=axis)), a.sum(axis=axis))
+        np.testing.assert_allclose(np.asarray(ra.mean(axis=axis)), a.mean(axis=axis), rtol=1e-6)
+    kept = ra.sum(axis=(0, 2), keepdims=True)
+    assert kept.shape == (1, 4, 1)
+    assert isinstance(kept, rounding.Rounded)
+
+
+def test_orders_round_differently_and_kicks_mirror() -> None:
+    x = rounding.rounded(np.random.default_rng(0).normal(size=(1, 5000)))
+    sums = {float(rounding.rounded(x, order).sum()) for order in rounding.ORDERS}
+    assert len(sums) > 2
+    exact = float(np.asarray(x, np.float64).sum())
+    up, down = (float(rounding.rounded(x, disturbance=d).sum()) - exact for d in (1e-3, -1e-3))
+    assert up == pytest.approx(-down, rel=1e-2)
+    assert abs(up) > 1e-4 * abs(exact)
+
+
+@pytest.mark.parametrize("model", ["linear", "boston-mlp", "digits-mlp", "breast-cancer-logistic"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_reference_passes_its_own_ladder(model: str, dtype: Any) -> None:
+    probe = probes.of_model(read(model), 5)
+    found = evidence.collect(reference, probe, Execution("cpu", dtype, "eager", 1))
+    checks = list(climb(probe, found, dtype))
+    assert {check.rung for check in checks} == set(RUNGS)
+    assert max(check.ratio for check in checks) <= (MULTIPLE if dtype == "float32" else 0)
+
+
+def test_next_to_a_zero_gradient_adam_may_go_either_way() -> None:
+    """A dead input has the gradient 0: there the step is certain; elsewhere it is certain too."""
+    model = read("digits-mlp")
+    probe = probes.of_model(model, 3)
+    expected = Oracle(probe.model, "float32").after(
+        State.start(model, probe.weights), [probe.batches[0]]
+    )
+    rate = model.optimizer.rate(0)
+    for name in model.trainable:
+        assert np.max(expected[f"weights/{name}"].allowed) <= 2.001 * rate
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        ([0.001, -0.001, 0.0], True),
+        ([0.02, 0.021, 0.022], False),
+        ([0.004, -0.004, 0.012], None),
+        ([0.0], None),
+        ([0.0, 0.0], True),
+    ],
+)
+def test_equivalence_is_shown_refuted_or_open(differences: list[float], said: bool | None) -> None:
+    assert equivalence(differences, margin=0.005) is said
+
+
+def _certificates(outcome: Any) -> dict[str, Certificate]:
+    found = msgspec.json.decode(outcome.out, type=list[Certificate])
+    return {certificate.backend: certificate for certificate in found}
+
+
+def test_a_right_and_a_wrong_backend(bakeoff: Command, workload: Path, fake: Fake) -> None:
+    arguments = ("parity", workload, "--mode", "eager", "--dtype", "float64",
+                 "--backend", f"numpy,{fake('doubles')}")  # fmt: skip
+    outcome = bakeoff(*arguments, "--json")
+    assert outcome.code == 1
+    certificates = _certificates(outcome)
+    assert certificates["numpy"].verdict == "pass"
+    wrong = certificates["doubles"]
+    assert wrong.verdict == "fail"
+    assert wrong.first_failure
+    assert (wrong.first_failure.rung, wrong.first_failure.step) == ("step", 1)
+    said = bakeoff(*arguments).out.replace("\n", " ")
+    assert "step, weights/output.weight, step 1[0, 0]: " in said
+    assert "2 certificates: 1 pass, 1 fail" in said
+
+
+def test_a_certificate_is_kept_until_something_changes(
+    bakeoff: Command, workload: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BAKEOFF_CACHE", str(tmp_path / "own-cache"))
+    arguments = ("parity", workload, "--mode", "eager", "--dtype", "float32", "--json",
+                 "--backend", adapter := fake("counts"))  # fmt: skip
+    asked = Path(adapter).with_name("asked")
+
+    def ask(*more: str) -> str:
+        return _certificates(bakeoff(*arguments, *more))["counts"].key
+
+    first = ask()
+    assert ask() == first
+    assert asked.read_text() == "x"
+    assert ask("--no-cache") == first
+    assert asked.read_text() == "xx"
+    assert ask("--steps", "5") != first
+    Path(adapter).write_text(Path(adapter).read_text() + "\n# another adapter\n")
+    assert ask() != first
+    assert asked.read_text() == "xxxx"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("unimportable", "No module named"),
+        ("dies_when_asked", "SIGKILL"),
+        ("hangs_when_asked", "timed out after 2 s"),
+    ],
+)
+def test_a_backend_that_cannot_answer_is_an_error_of_its_own(
+    bakeoff: Command, workload: Path, fake: Fake, behaviour: str, reason: str
+) -> None:
+    outcome = bakeoff("parity", workload, "--mode", "eager", "--timeout", 2, "--json",
+                      "--backend", f"{fake(behaviour)},numpy")  # fmt: skip
+    assert outcome.code == 1
+    found = msgspec.json.decode(outcome.out, type=list[Certificate])
+    verdicts = [(c.backend, c.verdict) for c in found]
+    assert verdicts == [(behaviour, "error")] * 2 + [("numpy", "pass")] * 2
+    assert reason in found[0].reason
+
+
+def test_two_environments_of_one_framework(bakeoff: Command, workload: Path) -> None:
+    import sys
+
+    outcome = bakeoff("parity", workload, "--mode", "eager", "--json",
+                      "--python", f"numpy-a={sys.executable}",
+                      "--python", f"numpy-b={sys.executable}")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert set(_certificates(outcome)) == {"numpy-a", "numpy-b"}
+
+
+def test_the_output_folder(bakeoff: Command, workload: Path) -> None:
+    bakeoff("parity", workload, "--backend", "numpy", "--output", "out")
+    assert {path.name for path in Path("out").iterdir()} == {"certificates.json", "parity.png"}
+    assert Path("out/parity.png").read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads(Path("out/certificates.json").read_bytes())) == 4
+    again = bakeoff("parity", workload, "--backend", "numpy", "--output", "out")
+    assert again.code == 2
+    assert "exists already" in again.err
