@@ -24,10 +24,10 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 import msgspec
+import platformdirs
 
 from ...backends import NAMES
 from ...backends.contract import Execution
-from ...datasets.loading import default_cache
 from ..code import write_zip
 from ..environments import Backend
 from ..job import clean_environment, worker_variables
@@ -39,8 +39,13 @@ from .prober import Answer, Task, Tasks, write
 _POLL_SECONDS = 0.02
 _FEW = 3  # cases that are judged in this process
 _ROOT = __package__.partition(".")[0]
-_JUDGING = (f"{_ROOT}.models", f"{_ROOT}.bench.parity")  # the code that every certificate hangs on
-_SHARED = ("contract.py", "numpy.py", "__init__.py")  # and these of the adapters
+# The code that every certificate depends on; the probes are hashed as they are drawn.
+_JUDGING = {
+    "models": "**/*.py",
+    "backends": "contract.py numpy.py",
+    "bench.parity": "ablation.py certificate.py evidence.py judge.py ladder.py mutations.py "
+    "prober.py rounding.py tolerance.py",
+}
 
 _ASK_PACKAGES = """
 import importlib.metadata, json, platform
@@ -109,15 +114,12 @@ def _keys(subjects: list[Subject]) -> list[str]:
 
 def _code_hash() -> str:
     digest = hashlib.sha256()
-    sources = [file for package in _JUDGING for file in sorted(map(str, _sources(package)))]
-    sources += [str(files(f"{_ROOT}.backends") / name) for name in _SHARED]
-    for source in sources:
-        digest.update(Path(source).read_bytes())
+    for package, patterns in _JUDGING.items():
+        folder = Path(str(files(f"{_ROOT}.{package}") / "__init__.py")).parent
+        for pattern in patterns.split():
+            for source in sorted(folder.glob(pattern)):
+                digest.update(source.read_bytes())
     return digest.hexdigest()
-
-
-def _sources(package: str) -> Iterator[Path]:
-    yield from Path(str(files(package) / "__init__.py")).parent.rglob("*.py")
 
 
 def _adapter_hash(adapter: str) -> str:
@@ -147,7 +149,9 @@ def _probe_hash(probe: Probe) -> str:
 
 
 def _folder() -> Path:
-    return default_cache() / "certificates"
+    """Return where certificates are kept: $BAKEOFF_CACHE, or the user's cache folder."""
+    own = os.environ.get("BAKEOFF_CACHE")
+    return (Path(own) if own else platformdirs.user_cache_path("bakeoff")) / "certificates"
 
 
 def _cached(key: str) -> Certificate | None:

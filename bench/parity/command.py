@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 from msgspec import Struct
@@ -71,12 +73,15 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
         for dtype in request.dtypes
         for mode in request.modes
     ]
+    began = monotonic()
     certificates = _certify(subjects, request, console)
     if as_json:
         text = msgspec.json.format(msgspec.json.encode(certificates))
         sys.stdout.write(text.decode() + "\n")
     else:
         _print(certificates, console)
+        spent = monotonic() - began
+        console.print(f"{_count(certificates)}; {spent:.1f} s", highlight=False)
     if request.output:
         _write(certificates, request.output, console)
     bad = any(certificate.verdict in ("fail", "error") for certificate in certificates)
@@ -138,11 +143,12 @@ def _print(certificates: list[Certificate], console: Console) -> None:
         console.print(_table([c for c in certificates if c.model == model]))
     for line in _remarks(certificates):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    count = dict.fromkeys(_VERDICTS, 0)
-    for certificate in certificates:
-        count[certificate.verdict] += 1
-    words = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number)
-    console.print(f"{len(certificates)} certificates: {words or 'none'}", highlight=False)
+
+
+def _count(certificates: list[Certificate]) -> str:
+    count = Counter(str(certificate.verdict) for certificate in certificates)
+    words = ", ".join(f"{count[verdict]} {verdict}" for verdict in _VERDICTS if count[verdict])
+    return f"{len(certificates)} certificates: {words or 'none'}"
 
 
 def _table(certificates: list[Certificate]) -> Table:
