@@ -62,6 +62,7 @@ def test_the_default_suite_learns_alike(
     interval = row["samples_per_second"]
     assert 0 < interval["low"] <= interval["median"] <= interval["high"]
     assert row["peak_rss_mb"] > 0
+    assert row["parity"]["verdict"] == "pass", row["parity"]
 
 
 def test_lenet5_accuracies_lie_within_half_a_point(
