@@ -227,13 +227,28 @@ def _seconds_by_epoch(result: _JobResult) -> dict[int, float]:
     return seconds
 
 
-def _samples_per_second(complete: Sequence[_JobResult]) -> Interval | None:
-    """Return the rate over all blocks but the first of each process, which holds compilation."""
-    rates = [
+def rates(folder: Path, row: Row) -> list[list[float]]:
+    """Return a row's samples/s, block by block, of every job of it that finished."""
+    seeds = read_run(folder).seeds
+    jobs = folder / "jobs"
+    results = [
+        _read_job(jobs / job_name(row.workload, row.backend, row.mode, seed), seed)  # type: ignore[arg-type]
+        for seed in seeds
+    ]
+    return _rates([result for result in results if result.finished])
+
+
+def _rates(complete: Sequence[_JobResult]) -> list[list[float]]:
+    """Return the rates of all blocks but the first of each process, which holds compilation."""
+    found = [
         [block.samples / block.train_seconds for block in result.blocks[1:]] for result in complete
     ]
-    rates = [values for values in rates if values]
-    return bootstrap_median(rates) if rates else None
+    return [values for values in found if values]
+
+
+def _samples_per_second(complete: Sequence[_JobResult]) -> Interval | None:
+    found = _rates(complete)
+    return bootstrap_median(found) if found else None
 
 
 def _median(values: Sequence[float]) -> float | None:

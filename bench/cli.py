@@ -419,6 +419,22 @@ def report(
     compare.report(run_folder, Console(), open_page=open_page)
 
 
+@app.command(epilog="Example: `bakeoff compare runs/before runs/after --fail-above 5%`")
+def compare(
+    old: Annotated[Path, typer.Argument(metavar="RUN_A", help="A folder made by bakeoff run.")],
+    new: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another one.")],
+    fail_above: Annotated[
+        str | None,
+        typer.Option(metavar="5%", help="Exit with 1 if a row is slower by more than this."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> int:
+    """Compare the speeds of two runs, of two versions or two machines, row by row."""
+    from . import history
+
+    return history.compare(old, new, fail_above=fail_above, console=Console(), as_json=as_json)
+
+
 @app.command(epilog="Example: `bakeoff doctor`")
 def doctor() -> int:
     """Check this machine: Python, folders, compiler, and every backend's environment."""

@@ -56,19 +56,32 @@ def bootstrap_median(processes: Sequence[Sequence[float]]) -> Interval:
     Values of one process share its luck (memory layout, clock, neighbours), so the process is the
     unit of repetition (Kalibera & Jones 2013). Seeded: the same values give the same interval.
     """
-    rng = np.random.Generator(np.random.Philox(key=0))
+    medians = _resampled_medians(processes, key=0)
+    return _interval(float(np.median(np.concatenate(processes))), medians)
+
+
+def bootstrap_ratio(new: Sequence[Sequence[float]], old: Sequence[Sequence[float]]) -> Interval:
+    """Return the ratio of the medians of two independent samples, likewise."""
+    ratio = float(np.median(np.concatenate(new)) / np.median(np.concatenate(old)))
+    return _interval(ratio, _resampled_medians(new, key=0) / _resampled_medians(old, key=1))
+
+
+def _resampled_medians(processes: Sequence[Sequence[float]], key: int) -> np.ndarray:
+    rng = np.random.Generator(np.random.Philox(key=key))
     arrays = [np.asarray(values, float) for values in processes]
-    medians = [
-        np.median(
-            np.concatenate(
-                [
-                    rng.choice(arrays[i], len(arrays[i]))
-                    for i in rng.integers(len(arrays), size=len(arrays))
-                ]
-            )
+    resamples = (
+        np.concatenate(
+            [
+                rng.choice(arrays[i], len(arrays[i]))
+                for i in rng.integers(len(arrays), size=len(arrays))
+            ]
         )
         for _ in range(_RESAMPLES)
-    ]
+    )
+    return np.array([np.median(resample) for resample in resamples])
+
+
+def _interval(median: float, resampled: np.ndarray) -> Interval:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(medians, [tail, 1 - tail])
-    return Interval(float(np.median(np.concatenate(arrays))), float(low), float(high))
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Interval(median, float(low), float(high))
