@@ -187,13 +187,24 @@ def test_two_processes_do_not_run_one_folder(bakeoff: Command, workload: Path) -
     assert "another process" in outcome.err
 
 
+def _mind_interrupts() -> None:
+    """A shell starts what it puts in the background deaf to SIGINT, and all its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_worker_and_keeps_what_is_finished(
     bakeoff: Command, fake: Fake, workload: Path, stop: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "bakeoff.bench.cli", "run", str(workload), "--seeds", "1",
                "--backend", f"numpy,{fake('hangs')}", "--output", "out"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_mind_interrupts,
+    )
     pid_file = Path("out/jobs/tiny/hangs-eager-0/child.pid")
     assert _wait_until(lambda: pid_file.exists() and pid_file.read_text(encoding="utf-8") != "")
     process.send_signal(stop)
