@@ -188,7 +188,7 @@ def test_two_processes_do_not_run_one_folder(bakeoff: Command, workload: Path) -
 
 
 def _mind_interrupts() -> None:
-    """A shell starts what it puts in the background deaf to SIGINT, and all its children with it."""
+    """What a shell puts in the background is deaf to SIGINT, and so are all its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
