@@ -184,6 +184,7 @@ class Oracle:
         return self._ask_derivatives(self._trainer(state, "float64"), batch)
 
     def _ask_derivatives(self, trainer: Trainer, batch: Batch) -> Values:
+        batch = trainer.stage(*batch)
         found = {f"forward/{key}": a for key, a in trainer.activations(batch).items()}
         loss, gradients = trainer.gradients(batch)
         found["loss"] = np.array(loss)
