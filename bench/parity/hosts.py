@@ -86,7 +86,7 @@ def _images() -> Model:
 
 
 def _text(name: str, *layers: Layer) -> Model:
-    words = Embedding(name="words", vocabulary_size=40, units=4, weight_initializer=Normal(std=0.5))
+    words = Embedding(name="words", vocabulary_size=24, units=4, weight_initializer=Normal(std=0.5))
     return _host(name, (6,), words, *layers, GlobalAvgPool1D())
 
 

@@ -8,6 +8,7 @@ the oracle is run again when a backend fails (`ablation`).
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -45,7 +46,7 @@ Edits = dict[str, dict[str, str]]  # function or class of the reference -> old t
 LEAK = "something is computed in float32"
 
 
-class Mutation(Struct, frozen=True, kw_only=True):
+class Mutation(Struct, frozen=True, kw_only=True, dict=True):
     """One way to go wrong.
 
     `words` complete "matches if ..."; they are empty where the oracle cannot imitate it, as with a
@@ -67,8 +68,9 @@ class Mutation(Struct, frozen=True, kw_only=True):
         specs = [model.loss, model.optimizer, *(node.layer for node in model.walk())]
         return not self.of or any(isinstance(spec, self.of) for spec in specs)
 
+    @cached_property
     def adapter(self) -> Any:
-        """Return the reference with this about it changed: a module of its own."""
+        """The reference with this about it changed: a module of its own."""
         return _edited(self.edits)
 
 
