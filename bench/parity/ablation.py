@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from ...backends.contract import Deviation, DType
 from .evidence import Evidence, Probe
-from .ladder import RUNGS, Check, climb
-from .mutations import LEAK, MUTATIONS
+from .ladder import RUNGS, Check, RungName, climb
+from .mutations import LEAK, MUTATIONS, Mutation
 from .tolerance import Oracle
 
 
@@ -18,32 +18,35 @@ def cause(
     checks: Sequence[Check],
     deviations: Sequence[Deviation] = (),
 ) -> str:
-    """Return the mutations with which every check passes: "matches if ..."; if there are none, those
-    with which the ladder is climbed farthest, beyond the rung of the first failure: "closer if ...".
+    """Return the mutations with which every check passes, "matches if ...", or, if there are none,
+    those with which the first failure is on the highest rung, "closer if ...".
     """
+    failing = next(check.rung for check in checks if not check.passes)
+
+    def height(oracle: Oracle) -> int:
+        """Return how many rungs are passed; 0 if it is no help on the failing one: most are not."""
+        for rungs in ((failing,), RUNGS):
+            for check in climb(probe, found, dtype, oracle, rungs):
+                if not check.passes:
+                    return RUNGS.index(check.rung) if rungs == RUNGS else 0
+        return len(RUNGS)
+
     heights = {
-        words: _height(climb(probe, found, dtype, oracle))
-        for words, oracle in _suspects(probe, dtype, deviations)
+        suspect.words: height(Oracle(probe.model, dtype, suspect.adapter, deviations))
+        for suspect in _suspects(probe, failing)
     }
-    top = len(RUNGS)
-    if dtype == "float64" and top not in heights.values():
-        leaking = Oracle(probe.model, "float32", deviations=deviations)
-        heights[LEAK] = _height(climb(probe, found, dtype, leaking))
-    best = max(heights.values())
-    if best <= _height(checks):
+    if dtype == "float64" and len(RUNGS) not in heights.values():
+        heights[LEAK] = height(Oracle(probe.model, "float32", deviations=deviations))
+    best = max(heights.values(), default=0)
+    if best <= RUNGS.index(failing):
         return ""
-    likely = [words for words, height in heights.items() if height == best]
-    return f"{'matches' if best == top else 'closer'} if {'; or if '.join(likely)}"
+    likely = "; or if ".join(words for words in heights if heights[words] == best)
+    return f"{'matches' if best == len(RUNGS) else 'closer'} if {likely}"
 
 
-def _suspects(
-    probe: Probe, dtype: DType, deviations: Sequence[Deviation]
-) -> Iterator[tuple[str, Oracle]]:
+def _suspects(probe: Probe, failing: RungName) -> Iterator[Mutation]:
+    """Yield what can be imitated and may show on a rung, if not before."""
     for mutation in MUTATIONS:
-        if mutation.words and mutation.applies(probe.model):
-            yield mutation.words, Oracle(probe.model, dtype, mutation.adapter, deviations)
-
-
-def _height(checks: Sequence[Check] | Iterator[Check]) -> int:
-    """Return how many rungs lie below the first check that fails."""
-    return next((RUNGS.index(c.rung) for c in checks if not c.passes), len(RUNGS))
+        may_show = RUNGS.index(mutation.rung) <= RUNGS.index(failing)
+        if mutation.words and may_show and mutation.applies(probe.model):
+            yield mutation
