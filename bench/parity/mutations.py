@@ -164,7 +164,7 @@ _TRAINER = (
         host="momentum",
         edits={
             "take_step": {
-                "_clip(optimizer, gradients).items()": "2 * list(_clip(optimizer, "
+                "clip(optimizer, gradients).items()": "2 * list(clip(optimizer, "
                 "gradients).items())"
             }
         },
@@ -175,7 +175,7 @@ _TRAINER = (
         host="momentum",
         edits={
             "take_step": {
-                "_clip(optimizer, gradients).items()": "list(_clip(optimizer, "
+                "clip(optimizer, gradients).items()": "list(clip(optimizer, "
                 "gradients).items())[1:]"
             }
         },
@@ -501,9 +501,9 @@ _OPTIMIZERS = (
         rung="step",
         host="clipped",
         edits={
-            "_clip": {
+            "clip": {
                 "if optimizer.clip_norm:": "if optimizer.clip_norm and len(gradients) > 1:\n"
-                "        return {n: _clip(optimizer, {n: g})[n] for n, g in gradients.items()}\n"
+                "        return {n: clip(optimizer, {n: g})[n] for n, g in gradients.items()}\n"
                 "    if optimizer.clip_norm:"
             }
         },
@@ -513,7 +513,7 @@ _OPTIMIZERS = (
         words="1e-6 is added to the norm that is clipped",
         rung="step",
         host="clipped",
-        edits={"_clip": {"optimizer.clip_norm / norm": "optimizer.clip_norm / (norm + 1e-6)"}},
+        edits={"clip": {"optimizer.clip_norm / norm": "optimizer.clip_norm / (norm + 1e-6)"}},
     ),
 )
 

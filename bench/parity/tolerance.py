@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from ...backends import numpy as reference
 from ...backends.contract import Deviation, DType, Execution, Masks, Trainer, Weights
 from ...models import Model
+from ...models.optimizers import AdamW
 from .rounding import ORDERS, Order, as_it_comes, rounded
 
 MULTIPLE = 16  # times the noise: a framework's kernels have their own orders, blocks and functions
@@ -131,11 +133,10 @@ class Oracle:
             spread = max(abs(found[sign]["loss"] - loss.value) for sign in (1, -1))
             losses.append(Expected(loss.value, loss.allowed + spread))
             before = ways[0].arrays
-            for sign, values in found.items():
-                for name in self.model.trainable:
-                    gradient = f"gradients/{name}"
-                    values[gradient] = values[gradient] + sign * centre[gradient].allowed
-            ways = {sign: self._step(way, found[sign]) for sign, way in ways.items()}
+            ways = {
+                sign: self._step(way, found[sign], sign=sign, measured=centre)
+                for sign, way in ways.items()
+            }
             for name, new in ways[0].arrays.items():
                 rounding[name] = rounding[name] + self._own_rounding(
                     name, before[name], new, ways[0].step
@@ -172,13 +173,52 @@ class Oracle:
                 allowed = allowed + deviation.relative * np.abs(new - old)
         return allowed
 
-    def _step(self, state: State, found: Values) -> State:
+    def _step(
+        self,
+        state: State,
+        found: Values,
+        sign: int = 0,
+        measured: dict[str, Expected] | None = None,
+    ) -> State:
+        """Take a step with the gradients found; moved, with a sign, by all that is allowed."""
+        optimizer = self.model.optimizer
         gradients = {name: found[f"gradients/{name}"] for name in self.model.trainable}
+        clipped = self._adapter.clip(optimizer, gradients)
+        if measured:
+            off = {name: measured[f"gradients/{name}"].allowed for name in gradients}
+            off = self._off_when_clipped(gradients, clipped, off)
+            off = self._off_when_decayed(clipped, off, state.weights)
+            clipped = {name: g + sign * off[name] for name, g in clipped.items()}
         weights = {name: weight.copy() for name, weight in state.weights.items()}
         slots = {name: slot.copy() for name, slot in state.slots.items()}
-        self._adapter.take_step(self.model.optimizer, weights, gradients, slots, state.step)
+        unclipped = structs.replace(optimizer, clip_value=None, clip_norm=None)
+        self._adapter.take_step(unclipped, weights, clipped, slots, state.step)
         weights |= {name: found[f"statistics/{name}"] for name in self._running}
         return State(weights, slots, state.step + 1)
+
+    def _off_when_clipped(self, gradients: Weights, clipped: Weights, off: Weights) -> Weights:
+        """Return how far clipped gradients may be off: they share a norm, and so its error.
+
+        g s, s = min(1, c / ‖g‖), is off by δ s + |g s| ‖δ‖ / ‖g‖ to first order, δ being what g may
+        be off by. Clipping by value brings nothing further apart.
+        """
+        optimizer = self.model.optimizer
+        by_value = self._adapter.clip(structs.replace(optimizer, clip_norm=None), gradients)
+        norm, norm_off = _norm(by_value), _norm(off)
+        if not optimizer.clip_norm or norm + norm_off <= optimizer.clip_norm:
+            return off
+        scale = _norm(clipped) / norm
+        return {name: scale * off[name] + np.abs(g) * norm_off / norm for name, g in clipped.items()}
+
+    def _off_when_decayed(self, clipped: Weights, off: Weights, weights: Weights) -> Weights:
+        """Return how far g + λw may be off: both terms are rounded, and may cancel."""
+        optimizer = self.model.optimizer
+        decay = 0.0 if isinstance(optimizer, AdamW) else optimizer.weight_decay  # decoupled in AdamW
+        unit = MULTIPLE * UNIT[self._dtype]
+        return {
+            name: off[name] + unit * (np.abs(g) + decay * np.abs(weights[name]))
+            for name, g in clipped.items()
+        }
 
     def _exact(self, state: State, batch: Batch) -> Values:
         return self._ask_derivatives(self._trainer(state, "float64"), batch)
@@ -250,6 +290,10 @@ class _Stray(NamedTuple):
 
 def _values(expected: dict[str, Expected]) -> Values:
     return {name: one.value for name, one in expected.items()}
+
+
+def _norm(arrays: Weights) -> float:
+    return math.sqrt(sum(float(np.sum(a * a)) for a in arrays.values()))
 
 
 def _largest(value: np.ndarray) -> float:
