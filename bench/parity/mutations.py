@@ -164,8 +164,7 @@ _TRAINER = (
         host="momentum",
         edits={
             "take_step": {
-                "clip(optimizer, gradients).items()": "2 * list(clip(optimizer, "
-                "gradients).items())"
+                "clip(optimizer, gradients).items()": "2 * list(clip(optimizer, gradients).items())"
             }
         },
     ),
@@ -175,8 +174,7 @@ _TRAINER = (
         host="momentum",
         edits={
             "take_step": {
-                "clip(optimizer, gradients).items()": "list(clip(optimizer, "
-                "gradients).items())[1:]"
+                "clip(optimizer, gradients).items()": "list(clip(optimizer, gradients).items())[1:]"
             }
         },
     ),

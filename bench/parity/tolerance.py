@@ -109,54 +109,52 @@ class Oracle:
     def after(self, state: State, batches: list[Batch]) -> dict[str, Expected]:
         """Expect `losses`, `weights/<name>`, `state/<slot>` after one update per batch.
 
-        Three trainings are followed: with the oracle's gradients, and with those gradients moved by
-        all that is allowed, up and down. Every optimizer's update is monotone in the gradient, so
-        they enclose what a backend within its tolerance can do. Each update adds its roundings.
+        Beside the oracle's own training, two are followed whose gradients are moved by all that is
+        allowed, up and down. Every optimizer's update is monotone in the gradient, so they enclose
+        what a backend within its tolerance can do. What an update brings with it and what its own
+        gradients add might cancel, and need not: they count apart. Each update adds its roundings.
         Behind the first update, the noise is measured where each rounding has gone by itself.
         """
-        ways = dict.fromkeys((0, 1, -1), state)
+        here, moved = state, (state, state)
         strays = self._strays(state)
         rounding = {name: np.zeros_like(a) for name, a in state.arrays.items()}
         losses: list[Expected] = []
         for batch in batches:
-            centre, own = self._measured(ways[0], batch, self._ask_derivatives, strays)
+            centre, own = self._measured(here, batch, self._ask_derivatives, strays)
             if len(losses) + 1 < len(batches):
                 strays = [
                     stray._replace(state=self._step(stray.state, values))
                     for stray, values in zip(strays, own, strict=True)
                 ]
-            found = {
-                sign: _values(centre) if way is ways[0] else self._exact(way, batch)
-                for sign, way in ways.items()
-            }
-            loss = centre["loss"]
-            spread = max(abs(found[sign]["loss"] - loss.value) for sign in (1, -1))
+            exact, loss = _values(centre), centre["loss"]
+            found = [exact if way is here else self._exact(way, batch) for way in moved]
+            spread = max(abs(values["loss"] - loss.value) for values in found)
             losses.append(Expected(loss.value, loss.allowed + spread))
-            before = ways[0].arrays
-            ways = {
-                sign: self._step(way, found[sign], sign=sign, measured=centre)
-                for sign, way in ways.items()
-            }
-            for name, new in ways[0].arrays.items():
+            reached = self._step(here, exact)
+            ways = list(zip(moved, found, (1, -1), strict=True))
+            brought = [self._step(way, values) for way, values, _ in ways]
+            added = [self._step(here, exact, sign, centre) for _, _, sign in ways]
+            moved = tuple(self._step(way, values, sign, centre) for way, values, sign in ways)
+            for name, new in reached.arrays.items():
                 rounding[name] = rounding[name] + self._own_rounding(
-                    name, before[name], new, ways[0].step
+                    name, here.arrays[name], new, reached.step
                 )
             for name in self._running:
                 rounding[f"weights/{name}"] += centre[f"statistics/{name}"].allowed
+            here = reached
         return {
             "losses": Expected(*(np.stack(part) for part in zip(*losses, strict=True))),
-            "state/step": Expected(np.array(ways[0].step), np.zeros(())),
+            "state/step": Expected(np.array(here.step), np.zeros(())),
         } | {
             name: Expected(
                 value,
-                rounding[name]
-                + np.maximum(*(np.abs(ways[sign].arrays[name] - value) for sign in (1, -1))),
+                rounding[name] + _farthest(brought, name, value) + _farthest(added, name, value),
             )
-            for name, value in ways[0].arrays.items()
+            for name, value in here.arrays.items()
         }
 
     def _own_rounding(self, name: str, old: np.ndarray, new: np.ndarray, t: int) -> np.ndarray:
-        """Return what the roundings of update t itself may do, and what the backend's deviations do.
+        """Return what the roundings of update t itself may do, and what a backend's deviations do.
 
         Scalars are float64 in every execution; a bias correction 1 - βᵗ magnifies their rounding.
         """
@@ -208,12 +206,16 @@ class Oracle:
         if not optimizer.clip_norm or norm + norm_off <= optimizer.clip_norm:
             return off
         scale = _norm(clipped) / norm
-        return {name: scale * off[name] + np.abs(g) * norm_off / norm for name, g in clipped.items()}
+        return {
+            name: scale * off[name] + np.abs(g) * norm_off / norm for name, g in clipped.items()
+        }
 
     def _off_when_decayed(self, clipped: Weights, off: Weights, weights: Weights) -> Weights:
         """Return how far g + λw may be off: both terms are rounded, and may cancel."""
         optimizer = self.model.optimizer
-        decay = 0.0 if isinstance(optimizer, AdamW) else optimizer.weight_decay  # decoupled in AdamW
+        decay = (
+            0.0 if isinstance(optimizer, AdamW) else optimizer.weight_decay
+        )  # decoupled in AdamW
         unit = MULTIPLE * UNIT[self._dtype]
         return {
             name: off[name] + unit * (np.abs(g) + decay * np.abs(weights[name]))
@@ -290,6 +292,10 @@ class _Stray(NamedTuple):
 
 def _values(expected: dict[str, Expected]) -> Values:
     return {name: one.value for name, one in expected.items()}
+
+
+def _farthest(states: list[State], name: str, value: np.ndarray) -> np.ndarray:
+    return np.maximum(*(np.abs(state.arrays[name] - value) for state in states))
 
 
 def _norm(arrays: Weights) -> float:
