@@ -46,6 +46,14 @@ class State(NamedTuple):
         weights = {f"weights/{name}": a for name, a in self.weights.items()}
         return weights | {f"state/{name}": a for name, a in self.slots.items()}
 
+    def pushed(self, away: State, by: Values) -> State:
+        """Return this state with every weight moved farther away from another's."""
+        weights = {
+            name: w + np.copysign(by[f"weights/{name}"], w - away.weights[name])
+            for name, w in self.weights.items()
+        }
+        return self._replace(weights=weights)
+
     @classmethod
     def of(cls, weights: Weights, state: Weights) -> State:
         """Take over what a backend reports."""
@@ -112,7 +120,8 @@ class Oracle:
         Beside the oracle's own training, two are followed whose gradients are moved by all that is
         allowed, up and down. Every optimizer's update is monotone in the gradient, so they enclose
         what a backend within its tolerance can do. What an update brings with it and what its own
-        gradients add might cancel, and need not: they count apart. Each update adds its roundings.
+        gradients add might cancel, and need not: they count apart. Each update adds its roundings,
+        from which the two go on.
         Behind the first update, the noise is measured where each rounding has gone by itself.
         """
         here, moved = state, (state, state)
@@ -134,11 +143,15 @@ class Oracle:
             ways = list(zip(moved, found, (1, -1), strict=True))
             brought = [self._step(way, values) for way, values, _ in ways]
             added = [self._step(here, exact, sign, centre) for _, _, sign in ways]
-            moved = tuple(self._step(way, values, sign, centre) for way, values, sign in ways)
-            for name, new in reached.arrays.items():
-                rounding[name] = rounding[name] + self._own_rounding(
-                    name, here.arrays[name], new, reached.step
-                )
+            own_rounding = {
+                name: self._own_rounding(name, here.arrays[name], new, reached.step)
+                for name, new in reached.arrays.items()
+            }
+            rounding = {name: rounding[name] + own_rounding[name] for name in rounding}
+            moved = tuple(
+                self._step(way, values, sign, centre).pushed(reached, own_rounding)
+                for way, values, sign in ways
+            )
             for name in self._running:
                 rounding[f"weights/{name}"] += centre[f"statistics/{name}"].allowed
             here = reached
