@@ -797,12 +797,13 @@ def take_step(
 ) -> None:
     """Update every weight that has a gradient, and its slots, in place. `step` counts from 0."""
     rate, update = optimizer.rate(step), OPTIMIZERS[type(optimizer)]
-    for name, g in _clip(optimizer, gradients).items():
+    for name, g in clip(optimizer, gradients).items():
         own = {slot: slots[f"{name}.{slot}"] for slot in optimizer.slots()}
         update(optimizer, weights[name], g, own, step + 1, rate)
 
 
-def _clip(optimizer: Optimizer, gradients: Weights) -> Weights:
+def clip(optimizer: Optimizer, gradients: Weights) -> Weights:
+    """Clip each element, then all together by their norm, as far as the optimizer asks for it."""
     if limit := optimizer.clip_value:
         gradients = {name: np.clip(g, -limit, limit) for name, g in gradients.items()}
     if optimizer.clip_norm:

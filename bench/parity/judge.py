@@ -53,4 +53,6 @@ def judge(case: Case) -> Certificate:
     )
     if all(check.passes for check in checks):
         return judged
-    return structs.replace(judged, verdict="fail", cause=cause(subject.probe, found, dtype, checks))
+    return structs.replace(
+        judged, verdict="fail", cause=cause(subject.probe, found, dtype, checks, answer.deviations)
+    )

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from ...backends import numpy as reference
 from ...backends.contract import Deviation, DType, Execution, Masks, Trainer, Weights
 from ...models import Model
+from ...models.optimizers import AdamW
 from .rounding import ORDERS, Order, as_it_comes, rounded
 
 MULTIPLE = 16  # times the noise: a framework's kernels have their own orders, blocks and functions
@@ -43,6 +45,14 @@ class State(NamedTuple):
         """All of it as `weights/<name>` and `state/<slot>`."""
         weights = {f"weights/{name}": a for name, a in self.weights.items()}
         return weights | {f"state/{name}": a for name, a in self.slots.items()}
+
+    def pushed(self, away: State, by: Values) -> State:
+        """Return this state with every weight moved farther away from another's."""
+        weights = {
+            name: w + np.copysign(by[f"weights/{name}"], w - away.weights[name])
+            for name, w in self.weights.items()
+        }
+        return self._replace(weights=weights)
 
     @classmethod
     def of(cls, weights: Weights, state: Weights) -> State:
@@ -107,51 +117,53 @@ class Oracle:
     def after(self, state: State, batches: list[Batch]) -> dict[str, Expected]:
         """Expect `losses`, `weights/<name>`, `state/<slot>` after one update per batch.
 
-        Three trainings are followed: with the oracle's gradients, and with those gradients moved by
-        all that is allowed, up and down. Every optimizer's update is monotone in the gradient, so
-        they enclose what a backend within its tolerance can do. Each update adds its roundings.
+        Beside the oracle's own training, two are followed whose gradients are moved by all that is
+        allowed, up and down. Every optimizer's update is monotone in the gradient, so they enclose
+        what a backend within its tolerance can do. What an update brings with it and what its own
+        gradients add might cancel, and need not: they count apart. Each update adds its roundings,
+        from which the two go on.
         Behind the first update, the noise is measured where each rounding has gone by itself.
         """
-        ways = dict.fromkeys((0, 1, -1), state)
+        here, moved = state, (state, state)
         strays = self._strays(state)
         rounding = {name: np.zeros_like(a) for name, a in state.arrays.items()}
         losses: list[Expected] = []
         for batch in batches:
-            centre, own = self._measured(ways[0], batch, self._ask_derivatives, strays)
+            centre, own = self._measured(here, batch, self._ask_derivatives, strays)
             if len(losses) + 1 < len(batches):
                 strays = [
                     stray._replace(state=self._step(stray.state, values))
                     for stray, values in zip(strays, own, strict=True)
                 ]
-            found = {
-                sign: _values(centre) if way is ways[0] else self._exact(way, batch)
-                for sign, way in ways.items()
-            }
-            loss = centre["loss"]
-            spread = max(abs(found[sign]["loss"] - loss.value) for sign in (1, -1))
+            exact, loss = _values(centre), centre["loss"]
+            found = [exact if way is here else self._exact(way, batch) for way in moved]
+            spread = max(abs(values["loss"] - loss.value) for values in found)
             losses.append(Expected(loss.value, loss.allowed + spread))
-            before = ways[0].arrays
-            for sign, values in found.items():
-                for name in self.model.trainable:
-                    gradient = f"gradients/{name}"
-                    values[gradient] = values[gradient] + sign * centre[gradient].allowed
-            ways = {sign: self._step(way, found[sign]) for sign, way in ways.items()}
-            for name, new in ways[0].arrays.items():
-                rounding[name] = rounding[name] + self._own_rounding(
-                    name, before[name], new, ways[0].step
-                )
+            reached = self._step(here, exact)
+            ways = list(zip(moved, found, (1, -1), strict=True))
+            brought = [self._step(way, values) for way, values, _ in ways]
+            added = [self._step(here, exact, sign, centre) for _, _, sign in ways]
+            own_rounding = {
+                name: self._own_rounding(name, here.arrays[name], new, reached.step)
+                for name, new in reached.arrays.items()
+            }
+            rounding = {name: rounding[name] + own_rounding[name] for name in rounding}
+            moved = tuple(
+                self._step(way, values, sign, centre).pushed(reached, own_rounding)
+                for way, values, sign in ways
+            )
             for name in self._running:
                 rounding[f"weights/{name}"] += centre[f"statistics/{name}"].allowed
+            here = reached
         return {
             "losses": Expected(*(np.stack(part) for part in zip(*losses, strict=True))),
-            "state/step": Expected(np.array(ways[0].step), np.zeros(())),
+            "state/step": Expected(np.array(here.step), np.zeros(())),
         } | {
             name: Expected(
                 value,
-                rounding[name]
-                + np.maximum(*(np.abs(ways[sign].arrays[name] - value) for sign in (1, -1))),
+                rounding[name] + _farthest(brought, name, value) + _farthest(added, name, value),
             )
-            for name, value in ways[0].arrays.items()
+            for name, value in here.arrays.items()
         }
 
     def _own_rounding(self, name: str, old: np.ndarray, new: np.ndarray, t: int) -> np.ndarray:
@@ -172,18 +184,61 @@ class Oracle:
                 allowed = allowed + deviation.relative * np.abs(new - old)
         return allowed
 
-    def _step(self, state: State, found: Values) -> State:
+    def _step(
+        self,
+        state: State,
+        found: Values,
+        sign: int = 0,
+        measured: dict[str, Expected] | None = None,
+    ) -> State:
+        """Take a step with the gradients found; moved, with a sign, by all that is allowed."""
+        optimizer = self.model.optimizer
         gradients = {name: found[f"gradients/{name}"] for name in self.model.trainable}
+        clipped = self._adapter.clip(optimizer, gradients)
+        if measured:
+            off = {name: measured[f"gradients/{name}"].allowed for name in gradients}
+            off = self._off_when_clipped(gradients, clipped, off)
+            off = self._off_when_decayed(clipped, off, state.weights)
+            clipped = {name: g + sign * off[name] for name, g in clipped.items()}
         weights = {name: weight.copy() for name, weight in state.weights.items()}
         slots = {name: slot.copy() for name, slot in state.slots.items()}
-        self._adapter.take_step(self.model.optimizer, weights, gradients, slots, state.step)
+        unclipped = structs.replace(optimizer, clip_value=None, clip_norm=None)
+        self._adapter.take_step(unclipped, weights, clipped, slots, state.step)
         weights |= {name: found[f"statistics/{name}"] for name in self._running}
         return State(weights, slots, state.step + 1)
+
+    def _off_when_clipped(self, gradients: Weights, clipped: Weights, off: Weights) -> Weights:
+        """Return how far clipped gradients may be off: they share a norm, and so its error.
+
+        g s, s = min(1, c / ‖g‖), is off by δ s + |g s| ‖δ‖ / ‖g‖ to first order, δ being what g may
+        be off by. Clipping by value brings nothing further apart.
+        """
+        optimizer = self.model.optimizer
+        by_value = self._adapter.clip(structs.replace(optimizer, clip_norm=None), gradients)
+        norm, norm_off = _norm(by_value), _norm(off)
+        if not optimizer.clip_norm or norm + norm_off <= optimizer.clip_norm:
+            return off
+        scale = _norm(clipped) / norm
+        return {
+            name: scale * off[name] + np.abs(g) * norm_off / norm for name, g in clipped.items()
+        }
+
+    def _off_when_decayed(self, clipped: Weights, off: Weights, weights: Weights) -> Weights:
+        """Return how far g + λw may be off: both terms are rounded, and may cancel."""
+        optimizer = self.model.optimizer
+        coupled = not isinstance(optimizer, AdamW)
+        decay = optimizer.weight_decay if coupled else 0.0
+        unit = MULTIPLE * UNIT[self._dtype]
+        return {
+            name: off[name] + unit * (np.abs(g) + decay * np.abs(weights[name]))
+            for name, g in clipped.items()
+        }
 
     def _exact(self, state: State, batch: Batch) -> Values:
         return self._ask_derivatives(self._trainer(state, "float64"), batch)
 
     def _ask_derivatives(self, trainer: Trainer, batch: Batch) -> Values:
+        batch = trainer.stage(*batch)
         found = {f"forward/{key}": a for key, a in trainer.activations(batch).items()}
         loss, gradients = trainer.gradients(batch)
         found["loss"] = np.array(loss)
@@ -213,11 +268,16 @@ class Oracle:
             a_priori = gamma(self.model, len(batch[0]))
         expected = {}
         for name, value in exact.items():
-            allowed = a_priori * _largest(value)
+            noise = kicked = 0.0
             for stray, values in zip(strays, own, strict=True):
-                # A kick is of the size that is allowed, an order of the size of the noise.
-                times = 1 if stray.disturbance else MULTIPLE * UNIT[self._dtype] / UNIT["float32"]
-                allowed = max(allowed, times * _largest(values[name] - value))
+                distance = _largest(values[name] - value)
+                if stray.disturbance:
+                    kicked = max(kicked, distance)
+                else:
+                    noise = max(noise, distance)
+            # A kick is of the size that is allowed. What flips is rounded too: both count.
+            smooth = MULTIPLE * UNIT[self._dtype] / UNIT["float32"] * noise
+            allowed = max(smooth, a_priori * _largest(value)) + kicked
             expected[name] = Expected(value, np.full(value.shape, allowed))
         return expected, own
 
@@ -249,6 +309,14 @@ class _Stray(NamedTuple):
 
 def _values(expected: dict[str, Expected]) -> Values:
     return {name: one.value for name, one in expected.items()}
+
+
+def _farthest(states: list[State], name: str, value: np.ndarray) -> np.ndarray:
+    return np.maximum(*(np.abs(state.arrays[name] - value) for state in states))
+
+
+def _norm(arrays: Weights) -> float:
+    return math.sqrt(sum(float(np.sum(a * a)) for a in arrays.values()))
 
 
 def _largest(value: np.ndarray) -> float:

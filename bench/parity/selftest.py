@@ -1,0 +1,170 @@
+"""`bakeoff parity --self-test`: does the ladder catch what it should, and do other comparators?
+
+Every mutation is a backend in this process, on the small model where it shows. The rivals are how
+frameworks are compared elsewhere; they are given the same evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, get_args
+
+import numpy as np
+from msgspec import Struct
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...backends import numpy as reference
+from ...backends.contract import DType, Execution
+from . import probes
+from .ablation import cause
+from .certificate import in_words
+from .evidence import Evidence, Probe, collect
+from .hosts import HOSTS
+from .ladder import Check, RungName, climb
+from .mutations import MUTATIONS, Mutation
+
+_STEPS = 4
+
+
+class Outcome(Struct, frozen=True):
+    """How one backend fared in one dtype: what the ladder said first, why, and who agreed.
+
+    `mutation` is empty, and `expected` None, for the reference itself on a host.
+    """
+
+    mutation: str
+    dtype: DType
+    expected: RungName | None
+    first_failure: Check | None
+    cause: str
+    passed_by: list[str]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the first failure is on the rung where it belongs, or nowhere."""
+        return (self.first_failure.rung if self.first_failure else None) == self.expected
+
+
+def _means_agree(found: Evidence, expected: Evidence) -> bool:
+    return all(np.isclose(np.mean(found[n]), np.mean(expected[n]), rtol=1e-3) for n in expected)
+
+
+def _last_step_agrees(found: Evidence, expected: Evidence) -> bool:
+    last = [name for name in expected if name.startswith("block/")]
+    return _close(found, expected, last, rtol=1)
+
+
+def _agree_without_nan(found: Evidence, expected: Evidence) -> bool:
+    numbers = {name: np.nan_to_num(array) for name, array in found.items()}
+    return _close(numbers, expected, list(expected), rtol=1e-3)
+
+
+def _outputs_agree(found: Evidence, expected: Evidence) -> bool:
+    output = [name for name in expected if name.startswith("forward/")][-1:]
+    return _close(found, expected, output, rtol=1e-3)
+
+
+def _close(found: Evidence, expected: Evidence, names: list[str], rtol: float) -> bool:
+    return all(
+        found[n].shape == expected[n].shape and np.allclose(found[n], expected[n], rtol=rtol)
+        for n in names
+    )
+
+
+RIVALS: dict[str, Callable[[Evidence, Evidence], bool]] = {
+    "mean of every tensor, rtol 1e-3": _means_agree,
+    "last step, rtol 1": _last_step_agrees,
+    "every tensor, NaN to zero, rtol 1e-3": _agree_without_nan,
+    "output, rtol 1e-3": _outputs_agree,
+}
+
+
+def run() -> Iterator[Outcome]:
+    """Try every mutation in each dtype in which it is one, and the reference on every host."""
+    for mutation in MUTATIONS:
+        for dtype in mutation.dtypes:
+            yield attempt(mutation, mutation.host, dtype)
+    for host in HOSTS:
+        for dtype in get_args(DType):
+            yield attempt(None, host, dtype)
+
+
+def attempt(mutation: Mutation | None, host: str, dtype: DType) -> Outcome:
+    """Let the ladder, the ablation and the rivals judge a mutant, or the reference, on a host."""
+    probe = _probe(host)
+    found = _ask(mutation.adapter if mutation else reference, probe, dtype)
+    checks = list(climb(probe, found, dtype))
+    first_failure = next((check for check in checks if not check.passes), None)
+    expected = _ask(reference, probe, "float64")
+    return Outcome(
+        mutation=mutation.name if mutation else "",
+        dtype=dtype,
+        expected=mutation.rung if mutation else None,
+        first_failure=first_failure,
+        cause=cause(probe, found, dtype, checks) if first_failure else "",
+        passed_by=[name for name, agree in RIVALS.items() if agree(found, expected)],
+    )
+
+
+@cache
+def _probe(host: str) -> Probe:
+    return probes.of_model(HOSTS[host], _STEPS)
+
+
+def _ask(adapter: Any, probe: Probe, dtype: DType) -> Evidence:
+    return collect(adapter, probe, Execution(device="cpu", dtype=dtype, mode="eager", threads=1))
+
+
+def print_self_test(console: Console) -> int:
+    """Print how every mutant fares. Returns 0 if all are caught on their rungs, and nothing else is
+    found fault with, else 1.
+    """
+    outcomes = []
+    with console.status("") as status:
+        for outcome in run():
+            status.update(f"{outcome.mutation or 'no mutation'} ({outcome.dtype})")
+            outcomes.append(outcome)
+    table = Table("mutant", "dtype", "first failure", "cause", box=box.SIMPLE_HEAD)
+    for outcome in outcomes:
+        if outcome.mutation or not outcome.is_right:
+            table.add_row(outcome.mutation, outcome.dtype, _place(outcome), escape(outcome.cause))
+    console.print(table)
+    scores = Table(*_HEADINGS, box=box.SIMPLE_HEAD)
+    for row in _scores(outcomes):
+        scores.add_row(*map(escape, row))
+    console.print(scores)
+    return int(not all(outcome.is_right for outcome in outcomes))
+
+
+def _place(outcome: Outcome) -> str:
+    found = in_words(outcome.first_failure) if outcome.first_failure else "none"
+    return escape(found if outcome.is_right else f"{found} (expected: {outcome.expected})")
+
+
+def markdown(outcomes: list[Outcome]) -> str:
+    """Return how many mutants the ladder and each rival caught, as a table in Markdown."""
+    rows = [_HEADINGS, ["---"] * len(_HEADINGS), *_scores(outcomes)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+_HEADINGS = ["comparator", "mutants caught", "false alarms", "missed"]
+
+
+def _scores(outcomes: list[Outcome]) -> Iterator[list[str]]:
+    """Yield what each comparator caught, of how many, and which mutants it missed."""
+    yield _score("the ladder", outcomes, [o for o in outcomes if o.first_failure is None])
+    for rival in RIVALS:
+        yield _score(rival, outcomes, [o for o in outcomes if rival in o.passed_by])
+
+
+def _score(name: str, outcomes: list[Outcome], passed: list[Outcome]) -> list[str]:
+    mutants = sum(bool(outcome.mutation) for outcome in outcomes)
+    missed = [outcome.mutation for outcome in passed if outcome.mutation]
+    right = len(outcomes) - mutants
+    alarms = right - (len(passed) - len(missed))
+    names = ", ".join(dict.fromkeys(missed))
+    return [name, f"{mutants - len(missed)} of {mutants}", f"{alarms} of {right}", names or "none"]

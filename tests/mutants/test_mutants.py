@@ -1,0 +1,112 @@
+"""The comparator is tested with backends that are wrong: each is caught, and its fault is named."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, get_args
+
+import pytest
+from rich.console import Console
+
+from bakeoff.backends.contract import DType, Execution
+from bakeoff.bench.parity import probes, selftest
+from bakeoff.bench.parity.ablation import cause
+from bakeoff.bench.parity.evidence import collect
+from bakeoff.bench.parity.hosts import HOSTS
+from bakeoff.bench.parity.ladder import RUNGS, climb
+from bakeoff.bench.parity.mutations import LEAK, MUTATIONS, Mutation
+from bakeoff.bench.parity.selftest import Outcome
+
+_BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
+_CASES = [(mutation.name, dtype) for mutation in MUTATIONS for dtype in mutation.dtypes]
+
+
+@pytest.fixture(scope="session")
+def outcomes() -> dict[tuple[str, DType], Outcome]:
+    cases = ((_BY_NAME[name], dtype) for name, dtype in _CASES)
+    tried = [selftest.attempt(mutation, mutation.host, dtype) for mutation, dtype in cases]
+    return {(outcome.mutation, outcome.dtype): outcome for outcome in tried}
+
+
+@pytest.mark.parametrize(("name", "dtype"), _CASES)
+def test_a_mutant_is_caught_on_its_rung(name: str, dtype: DType, outcomes: Any) -> None:
+    failure = outcomes[name, dtype].first_failure
+    assert failure, "missed"
+    assert failure.rung == _BY_NAME[name].rung
+
+
+@pytest.mark.parametrize(("name", "dtype"), [c for c in _CASES if _BY_NAME[c[0]].words])
+def test_its_cause_is_named(name: str, dtype: DType, outcomes: Any) -> None:
+    assert outcomes[name, dtype].cause == f"matches if {_BY_NAME[name].words}"
+
+
+@pytest.mark.parametrize("dtype", get_args(DType))
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_reference_passes(host: str, dtype: DType) -> None:
+    assert selftest.attempt(None, host, dtype).first_failure is None
+
+
+def test_there_are_enough_mutants() -> None:
+    assert len(_BY_NAME) == len(MUTATIONS) >= 40
+    assert {mutation.rung for mutation in MUTATIONS} == set(RUNGS)
+
+
+@pytest.mark.parametrize("rival", selftest.RIVALS)
+def test_every_rival_misses_what_the_ladder_catches(rival: str, outcomes: Any) -> None:
+    assert any(rival in outcome.passed_by for outcome in outcomes.values())
+
+
+def test_the_table_has_every_comparator(outcomes: Any) -> None:
+    table = selftest.markdown(list(outcomes.values()))
+    assert f"| the ladder | {len(_CASES)} of {len(_CASES)} | 0 of 0 | none |" in table
+    assert all(f"| {rival} |" in table for rival in selftest.RIVALS)
+
+
+def _cause(mutations: list[str], host: str, dtype: DType) -> str:
+    """Return the cause that is found for a backend with several mutations at once."""
+    edits: dict[str, dict[str, str]] = {}
+    for name in mutations:
+        for place, changes in _BY_NAME[name].edits.items():
+            edits[place] = edits.get(place, {}) | changes
+    return _cause_of(edits, host, dtype)
+
+
+def _cause_of(edits: dict[str, dict[str, str]], host: str, dtype: DType) -> str:
+    mutant = Mutation(name="", rung="step", host=host, edits=edits)
+    probe = probes.of_model(HOSTS[host], steps=4)
+    execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
+    found = collect(mutant.adapter, probe, execution)
+    return cause(probe, found, dtype, list(climb(probe, found, dtype)))
+
+
+def test_of_two_faults_the_first_is_named() -> None:
+    both = ["gelu-tanh-for-exact", "momentum-dampened"]
+    expected = "closer if gelu is approximated with tanh"
+    assert _cause(both, "activations", "float64") == expected
+
+
+def test_float32_is_named_wherever_it_is() -> None:
+    edits = {"tanh": {"np.tanh(x)": "np.tanh(x.astype(np.float32)).astype(x.dtype)"}}
+    assert _cause_of(edits, "momentum", "float64") == f"matches if {LEAK}"
+
+
+def test_what_no_mutation_explains_has_no_cause() -> None:
+    assert _cause_of({"tanh": {"np.tanh(x)": "np.tanh(1.5 * x)"}}, "momentum", "float64") == ""
+
+
+def test_the_self_test_says_whether_all_went_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def printed() -> tuple[int, str]:
+        console = Console(file=io.StringIO(), width=300)
+        return selftest.print_self_test(console), console.file.getvalue()
+
+    mutation = _BY_NAME["nesterov-ignored"]
+    monkeypatch.setattr(selftest, "HOSTS", {"nesterov": HOSTS["nesterov"]})
+    monkeypatch.setattr(selftest, "MUTATIONS", (mutation,))
+    code, text = printed()
+    assert code == 0
+    assert "matches if nesterov is ignored" in text
+    harmless = Mutation(name="harmless", rung="step", host="nesterov", edits={})
+    monkeypatch.setattr(selftest, "MUTATIONS", (mutation, harmless))
+    code, text = printed()
+    assert code == 1
+    assert "none (expected: step)" in text
