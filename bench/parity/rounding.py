@@ -6,10 +6,13 @@ does these in the order that it carries, and hands the order on to all that is c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 Order = Callable[[int], list[slice]]  # the length of a sum -> the parts that are summed apart
 
@@ -41,8 +44,8 @@ ORDERS: tuple[Order, ...] = (as_it_comes, backwards, in_halves, every_other, one
 class Rounded(np.ndarray):
     """An array whose sums are taken in its own order, or disturbed.
 
-    `disturbance` is the size of the random error that is put on every sum, in units of the sums'
-    root mean square; those of `disturbance` and `-disturbance` are opposite in every place.
+    `disturbance` is the size of the error that is put on every sum, in units of the sums' root mean
+    square; those of `disturbance` and `-disturbance` are opposite in every place.
     """
 
     order: Order = staticmethod(as_it_comes)
@@ -78,13 +81,19 @@ class Rounded(np.ndarray):
         return rounded
 
     def _disturbed(self, sums: Any) -> Any:
-        """Sums that nearly cancel carry the rounding of their terms: the error is absolute."""
+        """Sums that nearly cancel carry the rounding of their terms: the error is absolute.
+
+        It is one to two times the size, so that what is near the kink of a ReLU crosses it one way
+        or the other; and it differs from place to place, by the golden ratio, so that of any two
+        neighbours that nearly tie in a max pool each wins once.
+        """
         if not self.disturbance:
             return sums
         sums = np.asarray(sums)
         size = self.disturbance * np.sqrt(np.mean(np.square(sums, dtype=np.float64)))
-        rng = np.random.default_rng(sums.size)  # of the place alone, so that -d mirrors d
-        return sums + rng.choice(np.array([-size, size], sums.dtype), sums.shape)
+        place = np.arange(sums.size).reshape(sums.shape)
+        sign = np.where(place * math.sqrt(2) % 1 < 0.5, -1, 1)
+        return sums + (size * sign * (1 + place * _GOLDEN % 1)).astype(sums.dtype)
 
 
 def rounded(array: np.ndarray, order: Order = as_it_comes, disturbance: float = 0.0) -> Rounded:
