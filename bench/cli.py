@@ -361,12 +361,19 @@ def parity(
         ),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Judge everything anew.")] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Test the comparison itself, with mutants.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificates.")] = False,
 ) -> int:
     """Prove, or disprove, that each backend computes what NumPy computes in float64.
 
     Without a name: the workloads of the default suite. Exit code 1 when a certificate fails.
     """
+    if self_test:
+        from .parity.selftest import print_self_test
+
+        return print_self_test(Console())
     from .parity import command
     from .plan import DEFAULT_SUITE
 

@@ -124,7 +124,7 @@ class Oracle:
         from which the two go on.
         Behind the first update, the noise is measured where each rounding has gone by itself.
         """
-        here, moved = state, (state, state)
+        here, moved = state, [state, state]
         strays = self._strays(state)
         rounding = {name: np.zeros_like(a) for name, a in state.arrays.items()}
         losses: list[Expected] = []
@@ -148,10 +148,10 @@ class Oracle:
                 for name, new in reached.arrays.items()
             }
             rounding = {name: rounding[name] + own_rounding[name] for name in rounding}
-            moved = tuple(
+            moved = [
                 self._step(way, values, sign, centre).pushed(reached, own_rounding)
                 for way, values, sign in ways
-            )
+            ]
             for name in self._running:
                 rounding[f"weights/{name}"] += centre[f"statistics/{name}"].allowed
             here = reached
@@ -312,7 +312,9 @@ def _values(expected: dict[str, Expected]) -> Values:
 
 
 def _farthest(states: list[State], name: str, value: np.ndarray) -> np.ndarray:
-    return np.maximum(*(np.abs(state.arrays[name] - value) for state in states))
+    distances = [np.abs(state.arrays[name] - value) for state in states]
+    farthest: np.ndarray = np.max(distances, axis=0)
+    return farthest
 
 
 def _norm(arrays: Weights) -> float:
