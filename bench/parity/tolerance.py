@@ -46,10 +46,10 @@ class State(NamedTuple):
         weights = {f"weights/{name}": a for name, a in self.weights.items()}
         return weights | {f"state/{name}": a for name, a in self.slots.items()}
 
-    def pushed(self, away: State, by: Values) -> State:
-        """Return this state with every weight moved farther away from another's."""
+    def farther(self, start: State, by: Values) -> State:
+        """Return this state with every weight moved on, in the direction that it took."""
         weights = {
-            name: w + np.copysign(by[f"weights/{name}"], w - away.weights[name])
+            name: w + np.copysign(1.0, w - start.weights[name]) * by[f"weights/{name}"]
             for name, w in self.weights.items()
         }
         return self._replace(weights=weights)
@@ -120,9 +120,9 @@ class Oracle:
         Beside the oracle's own training, two are followed whose gradients are moved by all that is
         allowed, up and down. Every optimizer's update is monotone in the gradient, so they enclose
         what a backend within its tolerance can do. What an update brings with it and what its own
-        gradients add might cancel, and need not: they count apart. Each update adds its roundings,
-        from which the two go on.
-        Behind the first update, the noise is measured where each rounding has gone by itself.
+        gradients add might cancel, and need not: they count apart. Each update adds its roundings;
+        the two go on from an update that these made longer, and shorter. Behind the first update,
+        the noise is measured where each rounding has gone by itself.
         """
         here, moved = state, [state, state]
         strays = self._strays(state)
@@ -149,7 +149,9 @@ class Oracle:
             }
             rounding = {name: rounding[name] + own_rounding[name] for name in rounding}
             moved = [
-                self._step(way, values, sign, centre).pushed(reached, own_rounding)
+                self._step(way, values, sign, centre).farther(
+                    way, {name: sign * off for name, off in own_rounding.items()}
+                )
                 for way, values, sign in ways
             ]
             for name in self._running:

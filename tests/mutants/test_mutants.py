@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from bakeoff.backends.contract import DType, Execution
+from bakeoff.backends.contract import DType, Execution, Weights
 from bakeoff.bench.parity import probes, selftest
 from bakeoff.bench.parity.ablation import cause
 from bakeoff.bench.parity.evidence import collect
@@ -17,6 +18,7 @@ from bakeoff.bench.parity.ladder import RUNGS, climb
 from bakeoff.bench.parity.mutations import LEAK, MUTATIONS, Mutation
 from bakeoff.bench.parity.selftest import Outcome
 
+_FLOAT64 = Execution(device="cpu", dtype="float64", mode="eager", threads=1)
 _BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
 _CASES = [(mutation.name, dtype) for mutation in MUTATIONS for dtype in mutation.dtypes]
 
@@ -92,6 +94,31 @@ def test_float32_is_named_wherever_it_is() -> None:
 
 def test_what_no_mutation_explains_has_no_cause() -> None:
     assert _cause_of({"tanh": {"np.tanh(x)": "np.tanh(1.5 * x)"}}, "momentum", "float64") == ""
+
+
+_FORMULAS = [
+    m.name for m in MUTATIONS if m.words not in ("", LEAK) and m.rung in ("forward", "loss")
+]
+
+
+@pytest.mark.parametrize("name", _FORMULAS)
+def test_a_suspect_is_a_formula_with_its_own_gradient(name: str) -> None:
+    """Along a random direction, by a central difference: see `test_reference` for h and bound."""
+    mutation = _BY_NAME[name]
+    probe = probes.of_model(HOSTS[mutation.host], steps=2)
+    rng = np.random.default_rng(0)
+    along = {name: rng.normal(size=probe.weights[name].shape) for name in probe.model.trainable}
+
+    def loss_and_gradients(distance: float) -> tuple[float, Weights]:
+        moved = {name: w + distance * along.get(name, 0.0) for name, w in probe.weights.items()}
+        trainer = mutation.adapter.build(probe.model, moved, _FLOAT64, seed=0, state=None)
+        return trainer.gradients(trainer.stage(*probe.batches[0]))
+
+    eps = np.finfo(np.float64).eps
+    h = eps ** (1 / 3)
+    numeric = (loss_and_gradients(h)[0] - loss_and_gradients(-h)[0]) / (2 * h)
+    terms = [np.sum(g * along[name]) for name, g in loss_and_gradients(0.0)[1].items()]
+    assert abs(numeric - sum(terms)) <= 100 * eps ** (2 / 3) * max(1.0, *np.abs(terms))
 
 
 def test_the_self_test_says_whether_all_went_well(monkeypatch: pytest.MonkeyPatch) -> None:
