@@ -21,7 +21,6 @@ from ...backends import numpy as reference
 from ...backends.contract import DType, Execution
 from . import probes
 from .ablation import cause
-from .certificate import in_words
 from .evidence import Evidence, Probe, collect
 from .hosts import HOSTS
 from .ladder import Check, RungName, climb
@@ -128,21 +127,31 @@ def print_self_test(console: Console) -> int:
         for outcome in run():
             status.update(f"{outcome.mutation or 'no mutation'} ({outcome.dtype})")
             outcomes.append(outcome)
-    table = Table("mutant", "dtype", "first failure", "cause", box=box.SIMPLE_HEAD)
-    for outcome in outcomes:
-        if outcome.mutation or not outcome.is_right:
-            table.add_row(outcome.mutation, outcome.dtype, _place(outcome), escape(outcome.cause))
-    console.print(table)
-    scores = Table(*_HEADINGS, box=box.SIMPLE_HEAD)
-    for row in _scores(outcomes):
-        scores.add_row(*map(escape, row))
+    console.print(_mutants(outcomes))
+    scores = Table(*_HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False)
+    for comparator, caught, alarms, missed in _scores(outcomes):
+        names = missed.split(", ")
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        scores.add_row(comparator, caught, alarms, ", ".join(names[:_NAMED]) + more)
     console.print(scores)
     return int(not all(outcome.is_right for outcome in outcomes))
 
 
+def _mutants(outcomes: list[Outcome]) -> Table:
+    """Return a line per mutant: the rung where each precision caught it, and the cause found."""
+    dtypes = get_args(DType)
+    table = Table("mutant", *dtypes, "the ablation says", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in dict.fromkeys(outcome.mutation for outcome in outcomes if outcome.mutation):
+        of_it = {outcome.dtype: outcome for outcome in outcomes if outcome.mutation == name}
+        places = [_place(of_it[dtype]) if dtype in of_it else "–" for dtype in dtypes]
+        causes = dict.fromkeys(outcome.cause for outcome in of_it.values() if outcome.cause)
+        table.add_row(name, *places, escape("; ".join(causes)))
+    return table
+
+
 def _place(outcome: Outcome) -> str:
-    found = in_words(outcome.first_failure) if outcome.first_failure else "none"
-    return escape(found if outcome.is_right else f"{found} (expected: {outcome.expected})")
+    found = outcome.first_failure.rung if outcome.first_failure else "MISSED"
+    return found if outcome.is_right else f"[red]{found}[/red], expected {outcome.expected}"
 
 
 def markdown(outcomes: list[Outcome]) -> str:
@@ -151,6 +160,7 @@ def markdown(outcomes: list[Outcome]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+_NAMED = 4  # of the mutants that a comparator missed
 _HEADINGS = ["comparator", "mutants caught", "false alarms", "missed"]
 
 

@@ -136,4 +136,4 @@ def test_the_self_test_says_whether_all_went_well(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(selftest, "MUTATIONS", (mutation, harmless))
     code, text = printed()
     assert code == 1
-    assert "none (expected: step)" in text
+    assert "MISSED, expected step" in text
