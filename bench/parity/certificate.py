@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ...backends.contract import Execution
-from .ladder import RUNGS, Check, RungName
+from .ladder import BEYOND, RUNGS, Check, RungName
 from .tolerance import MULTIPLE
 
 SCHEMA_VERSION = 1
@@ -70,6 +70,8 @@ def in_words(check: Check) -> str:
     if check.problem:
         return f"{place}: {check.problem}"
     index = f"[{', '.join(map(str, check.index))}]" if check.index else ""
+    if check.ratio == BEYOND:  # the round trip of the weights, and the step count
+        return f"{place}{index}: {check.actual:.9g}, expected exactly {check.expected:.9g}"
     return (
         f"{place}{index}: {check.actual:.9g}, expected {check.expected:.9g}: "
         f"{check.ratio:.3g}x rounding noise, {MULTIPLE}x is allowed"

@@ -13,6 +13,7 @@ from .evidence import Evidence, Probe, under
 from .tolerance import MULTIPLE, Expected, Oracle, State
 
 RungName = Literal["weights", "forward", "loss", "gradients", "step", "trajectory", "evaluation"]
+BEYOND = 1e30  # the ratio of an error where nothing is allowed; JSON has no infinity
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 _BEFORE_TRAINING = {"forward", "loss", "gradients"}
 
@@ -123,7 +124,7 @@ def _compare_one(
         return wrong(f"is {actual[tuple(place)]} at {place}, and {int(bad.sum())} times in all")
     error = np.abs(actual.astype(np.float64) - expected)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error > 0, MULTIPLE * error / allowed, 0.0)
+        ratio = np.where(error > 0, np.minimum(MULTIPLE * error / allowed, BEYOND), 0.0)
     if not ratio.size:
         return Check(rung=rung, tensor=tensor, step=step)
     worst = np.unravel_index(np.argmax(ratio), ratio.shape)

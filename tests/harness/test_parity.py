@@ -14,8 +14,8 @@ import pytest
 from bakeoff.backends import numpy as reference
 from bakeoff.backends.contract import Execution
 from bakeoff.bench.parity import evidence, probes, rounding
-from bakeoff.bench.parity.certificate import Certificate
-from bakeoff.bench.parity.ladder import RUNGS, climb, compare
+from bakeoff.bench.parity.certificate import Certificate, in_words
+from bakeoff.bench.parity.ladder import RUNGS, Check, climb, compare
 from bakeoff.bench.parity.tolerance import MULTIPLE, Expected, Oracle, State
 from bakeoff.bench.stats import equivalence
 from bakeoff.models import read
@@ -43,6 +43,14 @@ def test_the_comparison_is_elementwise() -> None:
         assert check.ratio == pytest.approx(1.5 * MULTIPLE)
         assert (check.actual, check.expected) == (actual[0, place], _VALUE[0, place])
         assert not check.passes
+
+
+def test_where_nothing_is_allowed_any_error_is_beyond() -> None:
+    exact = {"w": Expected(_VALUE, np.zeros(_VALUE.shape))}
+    (check,) = compare("weights", 0, {"w": _VALUE * (1 + 1e-16 + 2**-52)}, exact, "float64")
+    assert not check.passes
+    assert msgspec.json.decode(msgspec.json.encode(check), type=Check) == check
+    assert "expected exactly" in in_words(check)
 
 
 @pytest.mark.parametrize(
