@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-_GOLDEN = (math.sqrt(5) - 1) / 2
+PATTERNS = ((math.sqrt(5) - 1) / 2, math.sqrt(3))  # irrational steps: no two places are alike
 
 Order = Callable[[int], list[slice]]  # the length of a sum -> the parts that are summed apart
 
@@ -44,16 +44,20 @@ ORDERS: tuple[Order, ...] = (as_it_comes, backwards, in_halves, every_other, one
 class Rounded(np.ndarray):
     """An array whose sums are taken in its own order, or disturbed.
 
-    `disturbance` is the size of the error that is put on every sum, in units of the sums' root mean
-    square; those of `disturbance` and `-disturbance` are opposite in every place.
+    `disturbance` is the size of the error that is put on the result of every `matmul`, in units of
+    its root mean square times √n, as the rounding of a sum of n terms grows. The errors of
+    `disturbance` and `-disturbance` are opposite in every place; where several errors meet and
+    cancel, those of another pattern do not.
     """
 
     order: Order = staticmethod(as_it_comes)
     disturbance: float = 0.0
+    pattern: float = PATTERNS[0]
 
     def __array_finalize__(self, parent: Any) -> None:
         self.order = getattr(parent, "order", as_it_comes)
         self.disturbance = getattr(parent, "disturbance", 0.0)
+        self.pattern = getattr(parent, "pattern", PATTERNS[0])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         plain = [_plain(a) for a in inputs]
@@ -62,9 +66,9 @@ class Rounded(np.ndarray):
             options["out"] = tuple(_plain(a) for a in out)
         if ufunc is np.matmul and method == "__call__":
             a, b = plain
-            result = self._disturbed(_matmul(a, b, self.order))
+            result = self._disturbed(_matmul(a, b, self.order), terms=a.shape[-1])
         elif ufunc is np.add and method == "reduce":
-            result = self._disturbed(_sum(plain[0], self.order, **options))
+            result = _sum(plain[0], self.order, **options)
         else:
             result = getattr(ufunc, method)(*plain, **options)
         return self._like(result) if out is None or out[0] is None else out[0]
@@ -78,28 +82,35 @@ class Rounded(np.ndarray):
             return tuple(self._like(part) for part in result)
         rounded = np.asarray(result).view(Rounded)
         rounded.order, rounded.disturbance = self.order, self.disturbance
+        rounded.pattern = self.pattern
         return rounded
 
-    def _disturbed(self, sums: Any) -> Any:
+    def _disturbed(self, sums: Any, terms: int) -> Any:
         """Sums that nearly cancel carry the rounding of their terms: the error is absolute.
 
         It is one to two times the size, so that what is near the kink of a ReLU crosses it one way
-        or the other; and it differs from place to place, by the golden ratio, so that of any two
+        or the other; and it differs from place to place, by an irrational step, so that of any two
         neighbours that nearly tie in a max pool each wins once.
         """
         if not self.disturbance:
             return sums
         sums = np.asarray(sums)
-        size = self.disturbance * np.sqrt(np.mean(np.square(sums, dtype=np.float64)))
+        scale = math.sqrt(terms * float(np.mean(np.square(sums, dtype=np.float64))))
         place = np.arange(sums.size).reshape(sums.shape)
-        sign = np.where(place * math.sqrt(2) % 1 < 0.5, -1, 1)
-        return sums + (size * sign * (1 + place * _GOLDEN % 1)).astype(sums.dtype)
+        sign = np.where(place * (self.pattern + math.sqrt(2)) % 1 < 0.5, -1, 1)
+        error = self.disturbance * scale * sign * (1 + place * self.pattern % 1)
+        return sums + error.astype(sums.dtype)
 
 
-def rounded(array: np.ndarray, order: Order = as_it_comes, disturbance: float = 0.0) -> Rounded:
+def rounded(
+    array: np.ndarray,
+    order: Order = as_it_comes,
+    disturbance: float = 0.0,
+    pattern: float = PATTERNS[0],
+) -> Rounded:
     """Return a float32 copy of an array that carries an order and a disturbance."""
     found = array.astype(np.float32).view(Rounded)
-    found.order, found.disturbance = order, disturbance
+    found.order, found.disturbance, found.pattern = order, disturbance, pattern
     return found
 
 

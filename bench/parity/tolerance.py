@@ -16,9 +16,11 @@ from ...backends import numpy as reference
 from ...backends.contract import Deviation, DType, Execution, Masks, Trainer, Weights
 from ...models import Model
 from ...models.optimizers import AdamW
-from .rounding import ORDERS, Order, as_it_comes, rounded
+from .rounding import ORDERS, PATTERNS, Order, as_it_comes, rounded
 
 MULTIPLE = 16  # times the noise: a framework's kernels have their own orders, blocks and functions
+_KICK = 4  # roundings of a sum: what is nearer than that to a kink may fall on either side of it
+_KINK = 8  # times the smooth bound: the least that a kick does, up and down, if it meets a kink
 UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # unit roundoffs
 
 Batch = tuple[np.ndarray, np.ndarray, Masks]
@@ -253,10 +255,12 @@ class Oracle:
 
     def _strays(self, state: State) -> list[_Stray]:
         """Return the roundings of the formulas in float32 that measure the noise, at a state."""
-        strays = [_Stray(order, 0.0, state) for order in ORDERS]
+        strays = [_Stray(order, 0.0, PATTERNS[0], state) for order in ORDERS]
         if self._dtype == "float32":
-            kick = MULTIPLE * UNIT["float32"]
-            strays += [_Stray(as_it_comes, kick, state), _Stray(as_it_comes, -kick, state)]
+            kick = _KICK * UNIT["float32"]
+            for pattern in PATTERNS:
+                strays += [_Stray(as_it_comes, kick, pattern, state),
+                           _Stray(as_it_comes, -kick, pattern, state)]  # fmt: skip
         return strays
 
     def _measured(
@@ -270,26 +274,27 @@ class Oracle:
             a_priori = gamma(self.model, len(batch[0]))
         expected = {}
         for name, value in exact.items():
-            noise = kicked = 0.0
+            noise, kinks = 0.0, dict.fromkeys(PATTERNS, 0.0)
             for stray, values in zip(strays, own, strict=True):
                 distance = _largest(values[name] - value)
                 if stray.disturbance:
-                    kicked = max(kicked, distance)
+                    kinks[stray.pattern] += distance  # of what flips either way, any part may
                 else:
                     noise = max(noise, distance)
-            # A kick is of the size that is allowed. What flips is rounded too: both count.
             smooth = MULTIPLE * UNIT[self._dtype] / UNIT["float32"] * noise
-            allowed = max(smooth, a_priori * _largest(value)) + kicked
+            smooth = max(smooth, a_priori * _largest(value))
+            kink = max(kinks.values())
+            allowed = smooth + (kink if kink > _KINK * smooth else 0.0)
             expected[name] = Expected(value, np.full(value.shape, allowed))
         return expected, own
 
     def _ask_stray(self, stray: _Stray, batch: Batch, ask: Ask) -> Values:
-        order, disturbance, state = stray
+        how, state = stray[:3], stray.state
         x, y, masks = batch
-        weights: Weights = {n: rounded(w, order, disturbance) for n, w in state.weights.items()}
+        weights: Weights = {n: rounded(w, *how) for n, w in state.weights.items()}
         targets = y if y.dtype.kind == "i" else y.astype(np.float32)
         trainer = self._trainer(State(weights, state.slots, state.step), "float32")
-        found = ask(trainer, (rounded(x, order, disturbance), targets, masks))
+        found = ask(trainer, (rounded(x, *how), targets, masks))
         return {name: np.asarray(value) for name, value in found.items()}
 
     def _trainer(self, state: State, dtype: DType) -> Trainer:
@@ -306,6 +311,7 @@ class _Stray(NamedTuple):
 
     order: Order
     disturbance: float
+    pattern: float
     state: State
 
 

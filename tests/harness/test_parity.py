@@ -93,9 +93,15 @@ def test_orders_round_differently_and_kicks_mirror() -> None:
     sums = {float(rounding.rounded(x, order).sum()) for order in rounding.ORDERS}
     assert len(sums) > 2
     exact = float(np.asarray(x, np.float64).sum())
-    up, down = (float(rounding.rounded(x, disturbance=d).sum()) - exact for d in (1e-3, -1e-3))
-    assert up == pytest.approx(-down, rel=1e-2)
-    assert abs(up) > 1e-4 * abs(exact)
+    ones = np.ones((5000, 1), np.float32)
+    for pattern in rounding.PATTERNS:
+        up, down = (
+            float(np.asarray(rounding.rounded(x, disturbance=d, pattern=pattern) @ ones)[0, 0])
+            for d in (1e-2, -1e-2)
+        )
+        size = 1e-2 * np.sqrt(5000) * abs(exact)  # of a sum of 5,000 terms
+        assert up - exact == pytest.approx(exact - down, rel=1e-2)
+        assert 0.99 * size <= abs(up - exact) <= 2.01 * size
 
 
 @pytest.mark.parametrize("model", ["linear", "boston-mlp", "digits-mlp", "breast-cancer-logistic"])
