@@ -1,4 +1,5 @@
-"""`summary.json`: the result of a run, one row per workload, backend and execution over its seeds.
+"""`summary.json`: the result of a run: a row per workload, backend and execution over its seeds; or
+of a benchmark: a measurement per workload, backend, execution, phase and batch size.
 
 The schema is versioned: a field may be added within a version, never renamed or dropped.
 Seconds and rates are of the machine named in `machine`. A number that could not be measured is
@@ -17,6 +18,7 @@ from .stats import Interval
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed", "unsupported", "timeout", "interrupted", "missing"]
+Phase = Literal["train", "infer"]
 
 
 class Metric(Struct, frozen=True):
@@ -114,6 +116,84 @@ class Row(Struct, frozen=True, kw_only=True):
         return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
 
 
+class Measurement(Struct, frozen=True, kw_only=True):
+    """A speed (`bakeoff bench`): a backend, execution, phase and batch size, over fresh processes.
+
+    Seconds are medians over processes; a step is one batch, in `train` one update of the weights,
+    in `infer` one call of `predict` with a host array. `first_step_seconds` holds any compilation.
+    Steady figures are of pre-staged batches, `fed_samples_per_second` has gathering and staging
+    inside. `latency_seconds` is `predict` on one sample. Memory is the peak less what the process
+    held when its framework was imported. `percent_of_peak` is the analytic GFLOP/s over the SGEMM
+    peak of the same run and threads. `threads_used` is CPU time over wall time in steady blocks.
+    `split` has the seconds of `forward`, `backward` and `update` where the backend lets one see
+    them; `overhead_seconds` is the part of a step that does not grow with the batch, fitted over
+    the batch sizes. `blocks` are the steady samples/s by process; `discarded` counts the blocks in
+    which another process was at work. `flags` say in words what to be wary of.
+    """
+
+    workload: str
+    backend: str
+    framework_version: str | None
+    device: str
+    dtype: str
+    mode: str
+    threads: int
+    phase: Phase
+    batch_size: int
+    status: Status
+    reason: str | None
+    processes: int
+    steps_per_block: int
+    import_seconds: float | None = None
+    build_seconds: float | None = None
+    stage_seconds: float | None = None
+    first_step_seconds: float | None = None
+    step_seconds: Interval | None = None
+    samples_per_second: Interval | None = None
+    fed_samples_per_second: Interval | None = None
+    latency_seconds: Interval | None = None
+    peak_rss_mb: float | None = None
+    device_memory_mb: float | None = None
+    gflops: float | None = None
+    percent_of_peak: float | None = None
+    threads_used: float | None = None
+    overhead_seconds: float | None = None
+    split: dict[str, float] = {}
+    blocks: list[list[float]] = []
+    discarded: int = 0
+    flags: list[str] = []
+    settings: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    parity: Parity | None = None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the speed may be compared: it was measured, and its certificate passes."""
+        return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """Two speeds of one run: `ratio` is the samples/s of `subject` over that of `rival`.
+
+    `kind` is `backends`, `native` (an adapter over the same net written by hand) or `peers` (NumPy
+    over another library of pure Python). `p_value` is Mann-Whitney's on blocks, `effect` Cliff's
+    delta, -1 to 1; the verdict follows from the interval alone.
+    """
+
+    kind: Literal["backends", "native", "peers"]
+    workload: str
+    phase: Phase
+    batch_size: int
+    threads: int
+    mode: str
+    subject: str
+    rival: str
+    ratio: Interval
+    p_value: float
+    effect: float
+    verdict: Literal["faster", "slower", "tie"]
+
+
 class WorkloadFacts(Struct, frozen=True, kw_only=True):
     """What was trained: enough to read a row without opening the run."""
 
@@ -133,7 +213,10 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """The whole file."""
+    """The whole file: `rows` of `bakeoff run`, `measurements` and `comparisons` of `bakeoff bench`.
+
+    `peaks` are the SGEMM GFLOP/s that this machine reached in the run, by number of threads.
+    """
 
     schema_version: int
     bakeoff_version: str
@@ -142,3 +225,6 @@ class Summary(Struct, frozen=True, kw_only=True):
     machine: Machine
     workloads: list[WorkloadFacts]
     rows: list[Row]
+    measurements: list[Measurement] = []
+    comparisons: list[Comparison] = []
+    peaks: dict[str, Interval] = {}
