@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-from collections.abc import Callable
-from contextlib import suppress
-from os import killpg
 from pathlib import Path
-from time import monotonic, sleep
 
 import filelock
 
 from ..datasets import load
 from ..models import InputError
-from . import checkpoint, job, records
+from . import checkpoint, job, process, records
 from .checkpoint import Checkpoint
 from .plan import CheckpointSpec, DownloadProgress, RunSpec, read_run
 from .progress import Display
-from .records import Epoch, Failed, Finished, Interrupted, Record, Refused, TimedOut
+from .records import Epoch, Finished, Record, Refused
 from .worker import read_arrays
 
-_POLL_SECONDS = 0.05
 _RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy", "state.npz")
 
 
@@ -77,31 +70,7 @@ def _run_job(folder: Path, spec: RunSpec, display: Display) -> None:
         if spec.checkpoint and isinstance(record, Epoch):
             _write_checkpoint(spec.checkpoint, what.backend, folder / "state.npz")
 
-    journal = folder / "records.jsonl"
-    with (folder / "log.txt").open("wb") as log:
-        try:
-            process = subprocess.Popen(
-                what.arguments,
-                cwd=folder,
-                env=job.clean_environment() | what.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the parent, which ends the whole session
-            )
-        except OSError as error:
-            end: Record = Failed(reason=f"{what.python} cannot be started: {error.strerror}")
-            records.append(journal, end)
-            display.show(end)
-            return
-    death: Record = Interrupted()
-    try:
-        death = _follow(process, journal, spec.timeout, show)
-    finally:
-        _kill(process)
-        if records.ending(records.read(journal)) is None:
-            records.append(journal, death)
-            display.show(death)
+    process.work(what.arguments, folder, what.environment, spec.timeout, show)
 
 
 def _write_checkpoint(spec: CheckpointSpec, backend: str, state: Path) -> None:
@@ -109,36 +78,3 @@ def _write_checkpoint(spec: CheckpointSpec, backend: str, state: Path) -> None:
     epochs = int(tensors.pop("epochs"))
     made = Checkpoint(origin=spec.origin, backend=backend, epochs=epochs, tensors=tensors)
     checkpoint.write(made, Path(spec.path))
-
-
-def _follow(
-    process: subprocess.Popen[bytes], journal: Path, timeout: float, show: Callable[[Record], None]
-) -> Record:
-    """Show records as they come until the worker ends; return what its ending is by default."""
-    deadline = monotonic() + timeout
-    offset = 0
-    while True:
-        alive = process.poll() is None
-        fresh, offset = records.tail(journal, offset)
-        for record in fresh:
-            show(record)
-        if not alive:
-            return Failed(reason=_cause_of_death(process.returncode))
-        if monotonic() > deadline:
-            return TimedOut(seconds=timeout)
-        sleep(_POLL_SECONDS)
-
-
-def _cause_of_death(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"the worker ended with exit code {exit_code}; see log.txt"
-    name = signal.Signals(-exit_code).name
-    hint = " (often: out of memory)" if name == "SIGKILL" else ""
-    return f"the worker was killed by {name}{hint}; see log.txt"
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the worker and all that it started."""
-    with suppress(ProcessLookupError):
-        killpg(process.pid, signal.SIGKILL)
-    process.wait()

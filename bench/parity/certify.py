@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from ...backends.contract import Execution
 from ..code import write_zip
 from ..environments import Backend
 from ..job import clean_environment, worker_variables
+from ..process import cause_of_death, started
 from . import evidence, judge
 from .certificate import SCHEMA_VERSION, Certificate
 from .evidence import Probe
@@ -281,19 +281,9 @@ class _Interview:
         """Run one worker and pass on its answers; return what its death means, if it died."""
         assert self._backend.python
         variables = worker_variables(self._threads, str(self._folder.parent / "code.zip"))
-        log = self._folder / "log.txt"
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [self._backend.python, "-P", "-m", f"{_ROOT}.bench.parity.prober", "."],
-                cwd=self._folder,
-                env=clean_environment() | variables,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        command = [self._backend.python, "-P", "-m", f"{_ROOT}.bench.parity.prober", "."]
         heard = monotonic()
-        try:
+        with started(command, self._folder, variables) as process:
             while process.poll() is None:
                 if self._collect():
                     heard = monotonic()
@@ -302,15 +292,12 @@ class _Interview:
                 if monotonic() - heard > self._timeout:
                     return f"timed out after {self._timeout:g} s"
                 sleep(_POLL_SECONDS)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
         self._collect()
-        if process.returncode < 0:
-            return f"the worker was killed by {signal.Signals(-process.returncode).name}"
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"the worker ended with exit code {process.returncode}"
+        log = (self._folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+        lines = log.strip().splitlines()
+        if process.returncode > 0 and lines:
+            return lines[-1]
+        return cause_of_death(process.returncode)
 
     def _collect(self) -> bool:
         new = [task for task in self._open if (self._folder / f"{task}.json").exists()]

@@ -1,0 +1,99 @@
+"""One worker process: start it in its folder, follow what it writes, and say how it ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from os import killpg
+from pathlib import Path
+from time import monotonic, sleep
+
+from . import records
+from .job import clean_environment
+from .records import Failed, Interrupted, Record, TimedOut
+
+_POLL_SECONDS = 0.05
+
+Show = Callable[[Record], None]
+
+
+class NotStarted(Exception):  # noqa: N818  a result with a reason
+    """A worker that could not be started."""
+
+
+@contextmanager
+def started(
+    arguments: list[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a worker; at the end, end it and all that it started. Its output goes to `log.txt`.
+
+    `environment` comes on top of the user's. Raises NotStarted.
+    """
+    with (folder / "log.txt").open("ab") as log:
+        try:
+            process = subprocess.Popen(
+                arguments,
+                cwd=folder,
+                env=clean_environment() | dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the parent, which ends the whole session
+            )
+        except OSError as error:
+            raise NotStarted(f"{arguments[0]} cannot be started: {error.strerror}") from None
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def work(
+    arguments: list[str], folder: Path, environment: Mapping[str, str], timeout: float, show: Show
+) -> None:
+    """Run a worker that writes `records.jsonl` in its folder; `show` gets each record as it comes.
+
+    Whatever happens, the last record says how it ended: the parent appends it if the worker could
+    not. On KeyboardInterrupt the worker is ended, that record written, and the interrupt raised
+    again.
+    """
+    journal = folder / "records.jsonl"
+    death: Record = Interrupted()
+    try:
+        with started(arguments, folder, environment) as process:
+            death = _follow(process, journal, timeout, show)
+    except NotStarted as error:
+        death = Failed(reason=str(error))
+    finally:
+        if records.ending(records.read(journal)) is None:
+            records.append(journal, death)
+            show(death)
+
+
+def _follow(process: subprocess.Popen[bytes], journal: Path, timeout: float, show: Show) -> Record:
+    """Show records as they come until the worker ends; return what its ending is by default."""
+    deadline = monotonic() + timeout
+    offset = 0
+    while True:
+        alive = process.poll() is None
+        fresh, offset = records.tail(journal, offset)
+        for record in fresh:
+            show(record)
+        if not alive:
+            return Failed(reason=cause_of_death(process.returncode))
+        if monotonic() > deadline:
+            return TimedOut(seconds=timeout)
+        sleep(_POLL_SECONDS)
+
+
+def cause_of_death(exit_code: int) -> str:
+    """Say in one line how a worker ended that left no ending."""
+    if exit_code >= 0:
+        return f"the worker ended with exit code {exit_code}; see log.txt"
+    name = signal.Signals(-exit_code).name
+    hint = " (often: out of memory)" if name == "SIGKILL" else ""
+    return f"the worker was killed by {name}{hint}; see log.txt"
