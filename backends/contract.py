@@ -90,12 +90,26 @@ class Trainer(Protocol):
         """Return the optimizer's slots as `<weight>.<slot>`, and `step`: the count, int64."""
 
 
+class Instrumented(Trainer, Protocol):
+    """What a trainer may have beside, where its framework lets one see it."""
+
+    def split(self, batch: Batch) -> dict[str, float]:
+        """Take one step as `train` does; return the seconds of `forward`, `backward`, `update`."""
+
+    def compilations(self) -> int:
+        """Return how many compilations this process has made so far."""
+
+
 class Adapter(Protocol):
     """What a backend's module defines. `LAYERS`, `LOSSES`, `OPTIMIZERS` map a spec's type to a
     function of this module; what they leave out stands in `UNSUPPORTED` with the reason.
 
     `UNSUPPORTED` is keyed by a spec's type, by a mode or dtype, or by (mode, type). `DEVIATIONS`
     names what differs from the formula: parity allows that much, and reports say so.
+
+    It may also define `device_memory(device) -> int | None`, the peak of the bytes that the
+    framework has allocated on a device, and `settings(execution) -> dict[str, str]`, what it has
+    fixed that matters for speed or numerics, in the framework's own words. See `Instrumented`.
     """
 
     MODES: tuple[Mode, ...]

@@ -13,9 +13,20 @@ from ..backends.contract import Mode
 from . import records
 from .environments import Backend
 from .parity import of_run as certificates
-from .parity.certificate import in_words
+from .parity.certificate import Certificate, in_words
 from .plan import RunSpec, job_name, read_run
-from .records import Block, Built, Epoch, Failed, Finished, Interrupted, Refused, Started, TimedOut
+from .records import (
+    Block,
+    Built,
+    Epoch,
+    Failed,
+    Finished,
+    Interrupted,
+    Measured,
+    Refused,
+    Started,
+    TimedOut,
+)
 from .stats import Interval, bootstrap_median, equivalence, mean_interval
 from .summary import (
     SCHEMA_VERSION,
@@ -120,26 +131,32 @@ def _with_parity(folder: Path, row: Row, rows: list[Row]) -> Row:
     certificate = certificates.read(folder, row.workload, row.backend, row.mode)
     if certificate is None:
         return row
-    rungs = [Rung(rung.name, rung.passes, rung.worst.ratio) for rung in certificate.rungs]
-    verdict, reason = str(certificate.verdict), certificate.reason
+    parity = parity_of(certificate)
+    if certificate.rungs:
+        equivalent = _equivalent(row, rows)
+        accuracy = Rung("accuracy", equivalent, None)
+        parity = msgspec.structs.replace(parity, rungs=[*parity.rungs, accuracy])
+        if parity.verdict == "pass" and equivalent is False:
+            reason = "accuracy: not equivalent to NumPy's over the paired seeds"
+            parity = msgspec.structs.replace(parity, verdict="fail", reason=reason)
+    return msgspec.structs.replace(row, parity=parity)
+
+
+def parity_of(certificate: Certificate) -> Parity:
+    """Return what a summary says of a certificate."""
+    reason = certificate.reason
     if failure := certificate.first_failure:
         reason = "; ".join(part for part in (in_words(failure), certificate.cause) if part)
-    if rungs:
-        equivalent = _equivalent(row, rows)
-        rungs.append(Rung("accuracy", equivalent, None))
-        if verdict == "pass" and equivalent is False:
-            verdict, reason = "fail", "accuracy: not equivalent to NumPy's over the paired seeds"
     worst = max(certificate.checks, key=lambda check: check.ratio, default=None)
-    parity = Parity(
-        verdict=verdict,
-        rungs=rungs,
+    return Parity(
+        verdict=str(certificate.verdict),
+        rungs=[Rung(rung.name, rung.passes, rung.worst.ratio) for rung in certificate.rungs],
         worst=in_words(worst) if worst else "",
         noise_ratio=certificate.noise_ratio,
         certificate=certificate.key,
         reason=reason,
         deviations=certificate.deviations,
     )
-    return msgspec.structs.replace(row, parity=parity)
 
 
 def _equivalent(row: Row, rows: list[Row]) -> bool | None:
@@ -156,7 +173,7 @@ def _equivalent(row: Row, rows: list[Row]) -> bool | None:
 
 def _read_job(folder: Path, seed: int) -> _JobResult:
     found = records.read(folder / "records.jsonl")
-    status, reason = _status(records.ending(found))
+    status, reason = status_of(records.ending(found))
     return _JobResult(
         seed=seed,
         status=status,
@@ -169,9 +186,10 @@ def _read_job(folder: Path, seed: int) -> _JobResult:
     )
 
 
-def _status(end: records.Ending | None) -> tuple[Status, str | None]:
+def status_of(end: records.Ending | None) -> tuple[Status, str | None]:
+    """Return how a job ended, and why if it did not finish."""
     match end:
-        case Finished():
+        case Finished() | Measured():
             return "ok", None
         case Refused(reason=reason):
             return "unsupported", reason

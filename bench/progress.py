@@ -17,6 +17,7 @@ from .records import (
     Failed,
     Finished,
     Interrupted,
+    Measured,
     Record,
     Refused,
     TimedOut,
@@ -83,6 +84,8 @@ def _ending_words(job: Job, record: Ending) -> str:
             return f"timed out after {record.seconds:g} s"
         case Interrupted():
             return "interrupted"
+        case Measured():
+            return "measured"
 
 
 class _Plain:

@@ -7,9 +7,12 @@ the record that says so. Seconds are raw; everything else is derived later.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
+
+Feed = Literal["staged", "fed", "rival"]
 
 
 class _Record(Struct, frozen=True, kw_only=True, tag_field="record"):
@@ -58,6 +61,41 @@ class Finished(_Record, frozen=True, tag="finished"):
     peak_rss_mb: float
 
 
+class FirstSteps(_Record, frozen=True, tag="first_steps"):
+    """Timing: the staging of one batch, and the first step, which holds any compilation."""
+
+    stage_seconds: float
+    step_seconds: float
+
+
+class Sample(_Record, frozen=True, tag="sample"):
+    """Timing: one block, and what the machine did meanwhile.
+
+    `feed` says how its batches came: staged before, gathered and staged inside (fed), or by a
+    rival's own code. `foreign_cores` is how many cores other processes used, null if the system
+    does not tell; `compilations` how many the backend had made by its end, null likewise.
+    """
+
+    feed: Feed
+    seconds: float
+    cpu_seconds: float
+    foreign_cores: float | None
+    load: float
+    compilations: int | None
+
+
+class Measured(_Record, frozen=True, tag="measured"):
+    """Timing: the case is complete. Seconds of single predictions of one sample, and of the parts
+    of a step; memory in MB, that of the process less what it held before it built the model.
+    """
+
+    latencies: list[float]
+    split: dict[str, float]
+    peak_rss_mb: float
+    device_memory_mb: float | None
+    settings: dict[str, str]
+
+
 class Refused(_Record, frozen=True, tag="refused"):
     """The backend said in `build` that it cannot run this model so."""
 
@@ -81,8 +119,8 @@ class Interrupted(_Record, frozen=True, tag="interrupted"):
     """The user stopped the run while this job was at work."""
 
 
-Record = Started | Built | Block | Epoch | Finished | Refused | Failed | TimedOut | Interrupted
-Ending = Finished | Refused | Failed | TimedOut | Interrupted
+Ending = Finished | Measured | Refused | Failed | TimedOut | Interrupted
+Record = Started | Built | Block | Epoch | FirstSteps | Sample | Ending
 
 _decoder = msgspec.json.Decoder(Record)
 

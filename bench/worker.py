@@ -13,6 +13,7 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -22,6 +23,7 @@ import numpy as np
 from .. import backends
 from ..backends.contract import Adapter, Batch, Gap, Trainer, Unsupported
 from ..datasets.dataset import Dataset, Split, open_dataset
+from ..models import Model
 from ..models.losses import BinaryCrossEntropy
 from . import metrics
 from .job import Job
@@ -32,7 +34,7 @@ _STEPS_PER_BLOCK = 50  # at most; the blocks of an epoch are equally long, to on
 _EVALUATION_BATCH = 256
 _PARENT = os.getppid()
 
-Emit = Callable[[Record], None]
+Emit = Callable[[Record], object]
 
 
 def main(arguments: list[str]) -> int:
@@ -42,19 +44,22 @@ def main(arguments: list[str]) -> int:
         Path(answer).write_bytes(msgspec.json.encode(_describe(backends.load(adapter))))
         return 0
     folder = Path(arguments[0])
-    with (folder / "records.jsonl").open("wb", buffering=0) as file:
-
-        def emit(record: Record) -> None:
-            file.write(msgspec.json.encode(record) + b"\n")
-
+    with emitter(folder / "records.jsonl") as emit:
         try:
             _work(read_job(folder), folder, emit)
         except Unsupported as refusal:
             emit(Refused(reason=str(refusal)))
         except Exception as error:
-            emit(Failed(reason=_one_line(error), traceback=traceback.format_exc()))
+            emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
             return 1
     return 0
+
+
+@contextmanager
+def emitter(path: Path) -> Iterator[Emit]:
+    """Give a function that writes records to a new journal, each at once."""
+    with path.open("wb", buffering=0) as file:
+        yield lambda record: file.write(msgspec.json.encode(record) + b"\n")
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -86,7 +91,8 @@ def _word(gap: Gap) -> str:
     return gap if isinstance(gap, str) else str(gap.__struct_config__.tag)  # type: ignore[attr-defined]
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Say what an error is."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -124,7 +130,7 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     logits = _predict(trainer, dataset.test.x, job.execution.dtype)
     _save(folder, trainer, logits)
     scores = _score(job, dataset, logits, dataset.test.y)
-    emit(Finished(metrics=scores, peak_rss_mb=_peak_rss_mb()))
+    emit(Finished(metrics=scores, peak_rss_mb=peak_rss_mb()))
 
 
 def _train_epoch(
@@ -158,16 +164,16 @@ def _train_epoch(
 def _stage(job: Job, trainer: Trainer, split: Split, indices: np.ndarray) -> Iterator[Batch]:
     for batch in indices:
         x = split.x[batch].astype(job.execution.dtype, copy=False)
-        yield trainer.stage(x, _targets(job, split.y[batch]), None)
+        yield trainer.stage(x, cast_targets(job.model, split.y[batch], job.execution.dtype), None)
 
 
-def _targets(job: Job, y: np.ndarray) -> np.ndarray:
-    """Return targets in the form that the contract gives them for the job's loss."""
-    if isinstance(job.model.loss, BinaryCrossEntropy):
+def cast_targets(model: Model, y: np.ndarray, dtype: str) -> np.ndarray:
+    """Return a dataset's targets in the form that the contract gives them for the model's loss."""
+    if isinstance(model.loss, BinaryCrossEntropy):
         y = y[:, None]
-    elif job.model.loss.task == "classification":
+    elif model.loss.task == "classification":
         return y
-    return y.astype(job.execution.dtype)
+    return y.astype(dtype)
 
 
 def _check_finite(losses: list[float], epoch: int) -> None:
@@ -222,7 +228,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return {name: stored[name] for name in stored.files}
 
 
-def _peak_rss_mb() -> float:
+def peak_rss_mb() -> float:
+    """Return the most memory that this process has held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

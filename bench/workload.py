@@ -65,6 +65,19 @@ def read(name: str) -> Workload:
     return _resolve(decode(Path(name), _File), Path(name).parent)
 
 
+def find(name: str) -> Workload | Model:
+    """Read a workload or a model, by name or from a file. InputError if there is neither."""
+    is_file = name.endswith(".toml")
+    if name in names() or (is_file and not looks_like_model(Path(name))):
+        return read(name)
+    if name in models.zoo() or is_file:
+        return models.read(name)
+    known = sorted({*names(), *models.zoo()})
+    raise InputError(
+        f'no workload or model "{name}": {closest(name, known)}, or a path to a .toml file'
+    )
+
+
 def looks_like_model(path: Path) -> bool:
     """Say whether a TOML file has a model's layers at its top level. InputError if unreadable."""
     return "layers" in decode(path, dict)

@@ -16,12 +16,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ... import models
 from ...backends import NAMES
 from ...backends.contract import DType, Execution, Mode
 from ...datasets import load
-from ...models import InputError
-from ...models.toml import closest
+from ...models import InputError, Model
 from .. import environments, plan, workload
 from ..environments import Backend
 from . import probes
@@ -65,7 +63,7 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
     if request.output:
         plan.check_output(request.output)
     asked = {name: probe(name, request.steps, request.data_dir) for name in request.names}
-    backends = [b for b in _backends(request, console) if b.python]
+    backends = list(found_backends(request.backends, request.pythons, console))
     subjects = [
         Subject(backend, name, asked[name], Execution(request.device, dtype, mode, request.threads))
         for name in asked
@@ -90,34 +88,35 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
 
 def probe(name: str, steps: int, data_dir: Path | None) -> Probe:
     """Return the probe of a workload, or of a model. InputError if there is neither."""
-    is_file = name.endswith(".toml")
-    if name in workload.names() or (is_file and not workload.looks_like_model(Path(name))):
-        work = workload.read(name)
-        dataset = load(work.dataset, data_dir=data_dir)
-        workload.check(work, dataset)
-        return probes.of_workload(work.model, dataset, steps)
-    if name in models.zoo() or is_file:
-        return probes.of_model(models.read(name), steps)
-    known = sorted({*workload.names(), *models.zoo()})
-    raise InputError(
-        f'no workload or model "{name}": {closest(name, known)}, or a path to a .toml file'
-    )
+    found = workload.find(name)
+    if isinstance(found, Model):
+        return probes.of_model(found, steps)
+    dataset = load(found.dataset, data_dir=data_dir)
+    workload.check(found, dataset)
+    return probes.of_workload(found.model, dataset, steps)
 
 
-def _backends(request: Request, console: Console) -> Iterator[Backend]:
-    """Yield the backends asked for; two environments of one framework go by names of their own."""
-    aliases = tuple(name for name in request.pythons if environments.is_alias(name))
-    names = request.backends or aliases or NAMES
-    if unknown := sorted(set(request.pythons) - {Path(n).stem.rpartition(".")[2] for n in names}):
+def found_backends(
+    asked: tuple[str, ...] | None, pythons: Mapping[str, Path], console: Console
+) -> Iterator[Backend]:
+    """Yield the backends asked for that have an interpreter; say which have none.
+
+    Two environments of one framework go by names of their own. InputError for one that was asked
+    for by name and has none.
+    """
+    aliases = tuple(name for name in pythons if environments.is_alias(name))
+    names = asked or aliases or NAMES
+    if unknown := sorted(set(pythons) - {Path(n).stem.rpartition(".")[2] for n in names}):
         raise InputError(f"--python {unknown[0]}=...: no such backend in this run")
     for name in names:
-        backend = environments.find(name, request.pythons)
-        if backend.python is None:
-            if request.backends:
-                raise InputError(f"{name}: {backend.reason}; run: {backend.fix}")
-            line = f"{name}: {backend.reason}; make one: {backend.fix}"
-            console.print(line, style="yellow", highlight=False, soft_wrap=True)
-        yield backend
+        backend = environments.find(name, pythons)
+        if backend.python:
+            yield backend
+            continue
+        if asked:
+            raise InputError(f"{name}: {backend.reason}; run: {backend.fix}")
+        line = f"{name}: {backend.reason}; make one: {backend.fix}"
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _certify(subjects: list[Subject], request: Request, console: Console) -> list[Certificate]:

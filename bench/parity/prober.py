@@ -17,6 +17,7 @@ from msgspec import Struct
 from ... import backends
 from ...backends.contract import Deviation, Execution, Unsupported
 from ...models import Model
+from ..worker import one_line
 from . import evidence
 
 
@@ -65,8 +66,7 @@ def _answer(adapter_name: str, task: Task, folder: Path) -> Answer:
     except Unsupported as refusal:
         return Answer("unsupported", str(refusal))
     except Exception as error:
-        text = " ".join(str(error).split())
-        return Answer("error", f"{type(error).__name__}: {text}")
+        return Answer("error", one_line(error))
     np.savez(folder / f"{task.id}.npz", **found)  # type: ignore[arg-type]
     return Answer("ok", "", adapter.version(), list(adapter.DEVIATIONS.values()))
 

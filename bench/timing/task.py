@@ -1,0 +1,61 @@
+"""What one timing worker is told: `task.json` in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ...backends.contract import Execution
+from ...models import Model
+from ..summary import Phase
+
+_BLOCK_FLOPS = 5e9  # a block is long against the clock and a scheduler's slice, short for patience
+_MOST_STEPS = 50
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """One case: `steps` are of one block; arrays are in the file `inputs`, relative to the folder.
+
+    `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`), run in the same
+    process, block by block in turn.
+    """
+
+    name: str
+    model: Model
+    backend: str
+    adapter: str
+    execution: Execution
+    phase: Phase
+    batch_size: int
+    steps: int
+    inputs: str
+    python: str
+    environment: dict[str, str]
+    rival: str | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """The worker's command line, run in its folder."""
+        return [self.python, "-P", "-m", "bakeoff.bench.timing.timer", "."]
+
+
+def steps_per_block(model: Model, batch_size: int) -> int:
+    """Return k, the steps of a block: alike for all backends, as it follows from the FLOPs alone.
+
+    k = 5 GFLOP / (FLOPs of a training step), 2 to 50.
+    """
+    flops = max(1, model.cost.training_flops * batch_size)
+    return max(2, min(_MOST_STEPS, round(_BLOCK_FLOPS / flops)))
+
+
+def write(task: Task, folder: Path) -> None:
+    """Write `task.json` into a new folder."""
+    folder.mkdir(parents=True)
+    (folder / "task.json").write_bytes(msgspec.json.format(msgspec.json.encode(task)))
+
+
+def read(folder: Path) -> Task:
+    """Read `task.json`. Raises msgspec.ValidationError or OSError."""
+    return msgspec.json.decode((folder / "task.json").read_bytes(), type=Task)

@@ -1,0 +1,242 @@
+"""The timing worker: one process that times one case, block by block, and writes down each.
+
+Run as `python -P -m bakeoff.bench.timing.timer FOLDER`, in the backend's own interpreter.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import backends
+from ...backends.contract import Adapter, Trainer, Unsupported
+from ..records import Built, Failed, Feed, FirstSteps, Measured, Refused, Sample, Started
+from ..worker import Emit, cast_targets, emitter, one_line, peak_rss_mb, read_arrays
+from .task import Task
+from .task import read as read_task
+
+_SECONDS = 2.0  # of blocks, of all feeds together
+_LEAST_BLOCKS = 5  # of each feed
+_MOST_SECONDS = 60.0  # then three are enough
+_LATENCIES = 30
+_SPLITS = 10
+_WARM_UP = 3
+
+Block = Callable[[], object]  # `steps` steps, synchronised once
+
+
+def main(folder: Path) -> int:
+    """Time the task in the folder. Returns the exit code."""
+    with emitter(folder / "records.jsonl") as emit:
+        try:
+            _time(read_task(folder), folder, emit)
+        except Unsupported as refusal:
+            emit(Refused(reason=str(refusal)))
+        except Exception as error:
+            emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
+            return 1
+    return 0
+
+
+class Case(NamedTuple):
+    """A task with what it needs: the adapter, its arrays, and the order of its samples."""
+
+    task: Task
+    adapter: Adapter
+    weights: dict[str, np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    order: np.ndarray  # [steps, batch]
+
+    def build(self) -> Trainer:
+        """Build the trainer."""
+        task = self.task
+        return self.adapter.build(task.model, self.weights, task.execution, seed=0, state=None)
+
+    def stage(self, trainer: Trainer) -> list[Any]:
+        """Gather and stage the batches of one block."""
+        return [trainer.stage(self.x.take(i, 0), self.y.take(i, 0), None) for i in self.order]
+
+
+def load(task: Task, folder: Path) -> Case:
+    """Import the adapter and read the arrays."""
+    adapter = backends.load(task.adapter)
+    arrays = read_arrays(folder / task.inputs)
+    x, y = arrays.pop("x"), cast_targets(task.model, arrays.pop("y"), task.execution.dtype)
+    order = np.resize(arrays.pop("order"), (task.steps, task.batch_size))
+    weights = {name: value.astype(task.execution.dtype) for name, value in arrays.items()}
+    return Case(task, adapter, weights, x.astype(task.execution.dtype, copy=False), y, order)
+
+
+def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
+    """Return what is timed, by how its batches come: staged before, fed from the host, a rival's.
+
+    Prediction takes host arrays and returns them: it is `staged` alone, its batches gathered.
+    """
+    task = case.task
+    if task.phase == "infer":
+        batches = [case.x.take(i, 0) for i in case.order]
+        return {"staged": lambda: [trainer.predict(x) for x in batches]}
+    staged = case.stage(trainer)
+    found: dict[Feed, Block] = {
+        "staged": lambda: trainer.train(staged),
+        "fed": lambda: trainer.train(case.stage(trainer)),
+    }
+    if task.rival:
+        rival = importlib.import_module(f"...{task.rival}", __package__)
+        execution = task.execution
+        train = rival.prepare(
+            task.model.name, case.x, case.y, mode=execution.mode, threads=execution.threads
+        )
+        found = {"fed": found["fed"], "rival": lambda: train(case.order)}
+    return found
+
+
+def _time(task: Task, folder: Path, emit: Emit) -> None:
+    began = perf_counter()
+    case = load(task, folder)
+    adapter = case.adapter
+    emit(
+        Started(
+            python=platform.python_version(),
+            framework_version=adapter.version(),
+            numpy_version=np.__version__,
+            import_seconds=perf_counter() - began,
+            pid=os.getpid(),
+        )
+    )
+    baseline = _rss_mb()
+    began = perf_counter()
+    trainer = case.build()
+    parameters = sum(weight.size for weight in case.weights.values())
+    emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
+    emit(_first_steps(case, trainer))
+    timed = blocks(case, trainer)
+    for block in timed.values():
+        block()  # the first of its length may compile
+    for feed, block in _turns(timed):
+        emit(_sample(feed, block, case, trainer))
+    device = task.execution.device
+    emit(
+        Measured(
+            latencies=_latencies(case, trainer),
+            split=_split(case, trainer),
+            peak_rss_mb=peak_rss_mb() - baseline,
+            device_memory_mb=_device_memory_mb(adapter, device),
+            settings=_instrument(adapter, "settings", dict, task.execution),
+        )
+    )
+
+
+def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
+    """Time the staging of one batch and the first step, or the first prediction."""
+    rows = case.order[0]
+    x, y = case.x.take(rows, 0), case.y.take(rows, 0)
+    if case.task.phase == "infer":
+        began = perf_counter()
+        trainer.predict(x)
+        return FirstSteps(stage_seconds=0.0, step_seconds=perf_counter() - began)
+    trainer.stage(x, y, None)  # the very first touches memory that no later one does
+    began = perf_counter()
+    batch = trainer.stage(x, y, None)
+    staged = perf_counter()
+    trainer.train([batch])
+    return FirstSteps(stage_seconds=staged - began, step_seconds=perf_counter() - staged)
+
+
+def _turns(timed: dict[Feed, Block]) -> Iterator[tuple[Feed, Block]]:
+    """Yield the feeds in turn, every other round backwards, until there is enough of each."""
+    began = perf_counter()
+    turns = 0
+    while not _is_enough(turns, perf_counter() - began):
+        forth = list(timed.items())
+        yield from forth if turns % 2 == 0 else reversed(forth)
+        turns += 1
+
+
+def _is_enough(turns: int, seconds: float) -> bool:
+    if turns < _LEAST_BLOCKS:
+        return turns >= 3 and seconds > _MOST_SECONDS
+    return seconds > _SECONDS
+
+
+def _sample(feed: Feed, block: Block, case: Case, trainer: Trainer) -> Sample:
+    others, cpu, began = _busy_seconds(), process_time(), perf_counter()
+    block()
+    seconds = perf_counter() - began
+    used = process_time() - cpu
+    now = _busy_seconds()
+    foreign = None
+    if others is not None and now is not None:
+        foreign = max(0.0, now - others - used) / seconds
+    return Sample(
+        feed=feed,
+        seconds=seconds,
+        cpu_seconds=used,
+        foreign_cores=foreign,
+        load=os.getloadavg()[0],
+        compilations=_instrument(trainer, "compilations", lambda: None),
+    )
+
+
+def _busy_seconds() -> float | None:
+    """Return the CPU seconds that the whole machine has spent, if it tells."""
+    try:
+        words = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, hard, soft, stolen = map(int, words[1:9])
+    return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def _latencies(case: Case, trainer: Trainer) -> list[float]:
+    """Return the seconds of single predictions of one sample."""
+    x = case.x[:1]
+    found = []
+    for _ in range(_WARM_UP + _LATENCIES):
+        began = perf_counter()
+        trainer.predict(x)
+        found.append(perf_counter() - began)
+    return found[_WARM_UP:]
+
+
+def _split(case: Case, trainer: Trainer) -> dict[str, float]:
+    """Return the median seconds of each part of a step, if the trainer can split it."""
+    if case.task.phase == "infer" or not hasattr(trainer, "split"):
+        return {}
+    batches = islice(case.stage(trainer) * (_WARM_UP + _SPLITS), _WARM_UP + _SPLITS)
+    parts = [trainer.split(batch) for batch in batches][_WARM_UP:]
+    return {name: float(np.median([part[name] for part in parts])) for name in parts[0]}
+
+
+def _instrument(owner: object, name: str, default: Callable[[], Any], *arguments: Any) -> Any:
+    """Ask for what an adapter or trainer may have, and need not."""
+    return getattr(owner, name, lambda *_: default())(*arguments)
+
+
+def _device_memory_mb(adapter: Adapter, device: str) -> float | None:
+    used = _instrument(adapter, "device_memory", lambda: None, device)
+    return None if used is None else used / 2**20
+
+
+def _rss_mb() -> float:
+    """Return what the process holds now, as its peak so far where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return peak_rss_mb()
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
