@@ -74,6 +74,15 @@ def _choice(option: str, value: str, legal: tuple[str, ...]) -> Any:
     return chosen[0]
 
 
+def _numbers(option: str, value: str) -> tuple[int, ...]:
+    numbers = _split(value) or ()
+    if wrong := [n for n in numbers if not n.isdecimal() or int(n) < 1 or numbers.count(n) > 1]:
+        raise InputError(
+            f'{option} "{wrong[0]}": expected different numbers of 1 or more, such as 1,8,64'
+        )
+    return tuple(int(number) for number in numbers)
+
+
 def _pythons(values: list[str]) -> dict[str, Path]:
     pythons = {}
     for value in values:
@@ -411,6 +420,85 @@ def conform(
     from . import conform as conformance
 
     return conformance.conform(adapter, _pythons(python or []), Console())
+
+
+@app.command(
+    epilog="Examples: `bakeoff bench` · `bakeoff bench mnist-mlp lenet5 --batch-size 1,8,64,256 "
+    "--phase train,infer` · `bakeoff bench --against-native --threads 1,2`"
+)
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORKLOAD|MODEL ...]", help="Names, or paths of TOML files."),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Backends, separated by commas; all that are found by default."),
+    ] = None,
+    mode: Annotated[str, typer.Option(help="eager, compiled, or both: eager,compiled.")] = "eager",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    batch_size: Annotated[
+        str | None, typer.Option(metavar="1,8,64", help="Instead of the workload's; a model's: 64.")
+    ] = None,
+    threads: Annotated[str, typer.Option(metavar="1,2", help="Threads of each worker.")] = "1",
+    phase: Annotated[str, typer.Option(help="train, infer, or both: train,infer.")] = "train",
+    budget: Annotated[
+        str, typer.Option(metavar="10min", help="Time to spend where intervals are widest.")
+    ] = "10min",
+    against_native: Annotated[
+        bool,
+        typer.Option("--against-native", help="Each adapter against the same net by hand."),
+    ] = False,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="NumPy against other libraries of pure Python.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a process may take.")] = 600,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where your MNIST files are; or set BAKEOFF_DATA.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A new folder; bakeoff-runs/<time> by default.")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="The interpreter of a backend; may be repeated."),
+    ] = None,
+    no_parity: Annotated[
+        bool, typer.Option("--no-parity", help="No certificates: speeds are not comparable.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead.")] = False,
+) -> int:
+    """Measure throughput, latency and memory: fresh processes, interleaved, steady state.
+
+    Without a name: the workloads of the default suite; against native loops and peers, those that
+    are written by hand.
+    """
+    from .plan import DEFAULT_SUITE, default_output
+    from .timing import command
+
+    if against_native and peers:
+        raise InputError("--against-native and --peers are two benchmarks; give one of them")
+    rivals: command.Rivals | None = "native" if against_native else "peers" if peers else None
+    request = command.Request(
+        names=tuple(names or (command.NATIVE_SUITE if rivals else DEFAULT_SUITE)),
+        backends=_split(backend),
+        pythons=_pythons(python or []),
+        modes=_choices("--mode", mode, ("eager", "compiled")),
+        device=device,
+        dtype=_choice("--dtype", dtype, ("float32", "float64")),
+        batch_sizes=_numbers("--batch-size", batch_size) if batch_size else None,
+        threads=_numbers("--threads", threads),
+        phases=_choices("--phase", phase, ("train", "infer")),
+        budget=command.seconds_of(budget),
+        timeout=timeout,
+        data_dir=data_dir,
+        output=output or default_output(),
+        command=shlex.join(["bakeoff", *sys.argv[1:]]),
+        parity=not no_parity,
+        rivals=rivals,
+    )
+    return command.run(request, Console(stderr=as_json), as_json=as_json)
 
 
 @app.command(epilog="Example: `bakeoff report bakeoff-runs/20260101-120000 --open`")

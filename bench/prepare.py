@@ -168,7 +168,7 @@ def _spec(
         jobs=jobs,
         machine=machine.look(),
         backends=backends,
-        workloads=[_facts(w, dataset) for w, dataset in work],
+        workloads=[facts(w, dataset) for w, dataset in work],
         checkpoint=_checkpoint_spec(request, work),
     )
 
@@ -180,7 +180,8 @@ def _checkpoint_spec(request: Request, work: Work) -> CheckpointSpec | None:
     return CheckpointSpec(str(request.checkpoint.absolute()), origin(request, w, dataset))
 
 
-def _facts(w: Workload, dataset: Dataset) -> WorkloadFacts:
+def facts(w: Workload, dataset: Dataset) -> WorkloadFacts:
+    """Return what a summary says of a workload."""
     cost = w.model.cost
     return WorkloadFacts(
         name=w.name,

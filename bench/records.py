@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+Phase = Literal["train", "infer"]
 Feed = Literal["staged", "fed", "rival"]
 
 
@@ -69,7 +70,7 @@ class FirstSteps(_Record, frozen=True, tag="first_steps"):
 
 
 class Sample(_Record, frozen=True, tag="sample"):
-    """Timing: one block, and what the machine did meanwhile.
+    """Timing: one block, the mean of a few if it is short, and what the machine did meanwhile.
 
     `feed` says how its batches came: staged before, gathered and staged inside (fed), or by a
     rival's own code. `foreign_cores` is how many cores other processes used, null if the system

@@ -13,12 +13,12 @@ from typing import Literal
 from msgspec import Struct
 
 from .machine import Machine
+from .records import Phase
 from .stats import Interval
 
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed", "unsupported", "timeout", "interrupted", "missing"]
-Phase = Literal["train", "infer"]
 
 
 class Metric(Struct, frozen=True):

@@ -25,20 +25,22 @@ def certify_run(folder: Path, console: Console) -> None:
     subjects = _subjects(folder, spec, wanted)
 
     def progress(certificate: Certificate) -> None:
-        execution = certificate.execution
-        line = f"parity: {certificate.model} {certificate.backend} {execution.mode}: "
-        if failure := certificate.first_failure:
-            line += f"FAIL: {in_words(failure)}"
-        elif certificate.verdict == "pass":
-            line += f"{certificate.noise_ratio:.1f}x rounding noise"
-        else:
-            line += f"{certificate.verdict}: {certificate.reason}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(in_a_line(certificate), markup=False, highlight=False, soft_wrap=True)
 
     certificates = certify(list(subjects.values()), timeout=spec.timeout, progress=progress)
     for path, certificate in zip(subjects, certificates, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.encode(certificate))
+
+
+def in_a_line(certificate: Certificate) -> str:
+    """Say whose certificate it is and what came of it."""
+    who = f"parity: {certificate.model} {certificate.backend} {certificate.execution.mode}: "
+    if failure := certificate.first_failure:
+        return f"{who}FAIL: {in_words(failure)}"
+    if certificate.verdict == "pass":
+        return f"{who}{certificate.noise_ratio:.1f}x rounding noise"
+    return f"{who}{certificate.verdict}: {certificate.reason}"
 
 
 def read(folder: Path, work: str, backend: str, mode: str) -> Certificate | None:

@@ -22,7 +22,7 @@ _FLOPS = 1e9  # what the oracle may spend on one batch, and ten times that on al
 def of_model(model: Model, steps: int) -> Probe:
     """Probe a model with random inputs: normal, or ids; targets to match its loss."""
     samples, steps = _size(model, steps)
-    batches = [_draw(model, samples, step) for step in range(steps)]
+    batches = [draw(model, samples, step) for step in range(steps)]
     return _probe(model, batches)
 
 
@@ -63,7 +63,8 @@ def _with_moving_rate(model: Model, steps: int) -> Model:
     return structs.replace(model, optimizer=structs.replace(model.optimizer, schedule=moving))
 
 
-def _draw(model: Model, samples: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(model: Model, samples: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw inputs, normal or ids, and targets to match the loss; both representable in float32."""
     rng = stream(_SEED, f"probe-{step}", model.name)
     shape, outputs = (samples, *model.input), model.output_shape[0]
     first = model.layers[0]

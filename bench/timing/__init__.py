@@ -6,7 +6,7 @@
   then verified: CPU time over wall time.
 - Import, build, staging, the first step and the first block, which hold any compilation, are
   measured apart. Then come blocks of k equal steps with one synchronisation each. k follows from
-  the model's FLOPs alone and is the same for all backends: equal work.
+  the FLOPs of a step alone and is the same for all backends: equal work.
 - A block in which other processes used more than a quarter of a core is discarded and counted,
   unless all were. The steady state is found, not assumed (`analysis.steady`); a compilation inside
   it, a drift and two modes are flagged.

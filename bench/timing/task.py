@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ...backends.contract import Execution
 from ...models import Model
-from ..summary import Phase
+from ..records import Phase
 
 _BLOCK_FLOPS = 5e9  # a block is long against the clock and a scheduler's slice, short for patience
 _MOST_STEPS = 50
@@ -41,12 +41,14 @@ class Task(Struct, frozen=True, kw_only=True):
         return [self.python, "-P", "-m", "bakeoff.bench.timing.timer", "."]
 
 
-def steps_per_block(model: Model, batch_size: int) -> int:
+def steps_per_block(model: Model, phase: Phase, batch_size: int) -> int:
     """Return k, the steps of a block: alike for all backends, as it follows from the FLOPs alone.
 
-    k = 5 GFLOP / (FLOPs of a training step), 2 to 50.
+    k = 5 GFLOP / (FLOPs of a step), 2 to 50.
     """
-    flops = max(1, model.cost.training_flops * batch_size)
+    cost = model.cost
+    per_sample = cost.training_flops if phase == "train" else cost.forward_flops
+    flops = max(1, per_sample * batch_size)
     return max(2, min(_MOST_STEPS, round(_BLOCK_FLOPS / flops)))
 
 

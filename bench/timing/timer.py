@@ -6,6 +6,7 @@ Run as `python -P -m bakeoff.bench.timing.timer FOLDER`, in the backend's own in
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import platform
 import sys
@@ -28,6 +29,7 @@ from .task import read as read_task
 _SECONDS = 2.0  # of blocks, of all feeds together
 _LEAST_BLOCKS = 5  # of each feed
 _MOST_SECONDS = 60.0  # then three are enough
+_SAMPLE_SECONDS = 0.1
 _LATENCIES = 30
 _SPLITS = 10
 _WARM_UP = 3
@@ -93,12 +95,20 @@ def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
         "fed": lambda: trainer.train(case.stage(trainer)),
     }
     if task.rival:
-        rival = importlib.import_module(f"...{task.rival}", __package__)
-        execution = task.execution
-        train = rival.prepare(
-            task.model.name, case.x, case.y, mode=execution.mode, threads=execution.threads
-        )
+        train = _rival(task, case)
         found = {"fed": found["fed"], "rival": lambda: train(case.order)}
+    return found
+
+
+def _rival(task: Task, case: Case) -> Callable[[np.ndarray], object]:
+    """Prepare the same net written by hand. Raises Unsupported where there is none."""
+    rival = importlib.import_module(f"...{task.rival}", __package__)
+    mode, threads = task.execution.mode, task.execution.threads
+    if mode not in rival.MODES or task.model.name not in rival.WORKLOADS:
+        raise Unsupported(f"{task.rival} has no {mode} {task.model.name}")
+    found: Callable[[np.ndarray], object] = rival.prepare(
+        task.model.name, case.x, case.y, mode=mode, threads=threads
+    )
     return found
 
 
@@ -122,10 +132,9 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
     timed = blocks(case, trainer)
-    for block in timed.values():
-        block()  # the first of its length may compile
-    for feed, block in _turns(timed):
-        emit(_sample(feed, block, case, trainer))
+    calls = {feed: _calls(block) for feed, block in timed.items()}
+    for feed in _turns(list(timed)):
+        emit(_sample(feed, timed[feed], calls[feed], trainer))
     device = task.execution.device
     emit(
         Measured(
@@ -154,13 +163,22 @@ def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
     return FirstSteps(stage_seconds=staged - began, step_seconds=perf_counter() - staged)
 
 
-def _turns(timed: dict[Feed, Block]) -> Iterator[tuple[Feed, Block]]:
+def _calls(block: Block) -> int:
+    """Run the first block of its length, which may compile, and the next; return how many of them
+    make a sample that is long against the clock of the machine's load (10 ms).
+    """
+    block()
+    began = perf_counter()
+    block()
+    return math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
+
+
+def _turns(feeds: list[Feed]) -> Iterator[Feed]:
     """Yield the feeds in turn, every other round backwards, until there is enough of each."""
     began = perf_counter()
     turns = 0
     while not _is_enough(turns, perf_counter() - began):
-        forth = list(timed.items())
-        yield from forth if turns % 2 == 0 else reversed(forth)
+        yield from feeds if turns % 2 == 0 else reversed(feeds)
         turns += 1
 
 
@@ -170,9 +188,10 @@ def _is_enough(turns: int, seconds: float) -> bool:
     return seconds > _SECONDS
 
 
-def _sample(feed: Feed, block: Block, case: Case, trainer: Trainer) -> Sample:
+def _sample(feed: Feed, block: Block, calls: int, trainer: Trainer) -> Sample:
     others, cpu, began = _busy_seconds(), process_time(), perf_counter()
-    block()
+    for _ in range(calls):
+        block()
     seconds = perf_counter() - began
     used = process_time() - cpu
     now = _busy_seconds()
@@ -181,8 +200,8 @@ def _sample(feed: Feed, block: Block, case: Case, trainer: Trainer) -> Sample:
         foreign = max(0.0, now - others - used) / seconds
     return Sample(
         feed=feed,
-        seconds=seconds,
-        cpu_seconds=used,
+        seconds=seconds / calls,
+        cpu_seconds=used / calls,
         foreign_cores=foreign,
         load=os.getloadavg()[0],
         compilations=_instrument(trainer, "compilations", lambda: None),

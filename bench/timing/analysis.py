@@ -1,0 +1,229 @@
+"""From the samples of a case to its measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from ..aggregate import status_of
+from ..records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
+from ..stats import Interval, bootstrap_median, mann_whitney
+from ..summary import Measurement, Parity, Status
+from .task import Task
+
+FOREIGN_CORES = 0.25  # by other processes, in a block: then it is discarded
+_SIGNIFICANT = 0.01  # p, of halves that differ
+_MATTERS = 0.02  # relative, of halves or modes that differ
+_LEAST = 3  # blocks of a process
+_CLUSTER = 0.2  # of the blocks are in the smaller mode, at least
+
+Process = Sequence[Record]
+R = TypeVar("R")
+
+
+class Blocks(NamedTuple):
+    """The blocks of a process that count: seconds, threads used, and what was found about them."""
+
+    seconds: list[float]
+    threads_used: float
+    discarded: int
+    busy: bool  # other processes were at work throughout
+    drifting: bool
+    recompiled: bool
+
+
+def blocks(process: Process, feed: Feed) -> Blocks | None:
+    """Return the clean blocks of the steady state; None if the process has none."""
+    samples = [r for r in process if isinstance(r, Sample) and r.feed == feed]
+    if not samples:
+        return None
+    clean = [sample for sample in samples if _is_clean(sample)]
+    busy = len(clean) < min(_LEAST, len(samples))
+    kept = samples if busy else clean
+    start, drifting = steady([sample.seconds for sample in kept])
+    kept = kept[start:]
+    compilations = {sample.compilations for sample in kept}
+    return Blocks(
+        seconds=[sample.seconds for sample in kept],
+        threads_used=sum(s.cpu_seconds for s in kept) / sum(s.seconds for s in kept),
+        discarded=0 if busy else len(samples) - len(clean),
+        busy=busy,
+        drifting=drifting,
+        recompiled=len(compilations) > 1,
+    )
+
+
+def pairs(process: Process) -> list[float]:
+    """Return the speed of the adapter over its rival's in each turn of the steady state.
+
+    A turn is two neighbouring blocks, one of each: what slows both down cancels.
+    """
+    samples = [r for r in process if isinstance(r, Sample)]
+    turns = [{s.feed: s for s in samples[i : i + 2]} for i in range(0, len(samples) - 1, 2)]
+    clean = [turn for turn in turns if all(_is_clean(sample) for sample in turn.values())]
+    kept = clean if len(clean) >= min(_LEAST, len(turns)) else turns
+    ratios = [turn["rival"].seconds / turn["fed"].seconds for turn in kept]
+    return ratios[steady(ratios)[0] :]
+
+
+def _is_clean(sample: Sample) -> bool:
+    return sample.foreign_cores is None or sample.foreign_cores <= FOREIGN_CORES
+
+
+def steady(seconds: Sequence[float]) -> tuple[int, bool]:
+    """Return where the steady state begins, and whether there is none.
+
+    It begins at the first block from which on the earlier and the later half do not differ (Mann
+    and Whitney's test at 1 %, and medians 2 % apart). Without one, the later half of all counts.
+    """
+    for start in range(len(seconds) // 2 + 1):
+        rest = seconds[start:]
+        early, late = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        if len(early) < 2 or not _differ(early, late):
+            return start, False
+    return len(seconds) // 2, True
+
+
+def _differ(a: Sequence[float], b: Sequence[float]) -> bool:
+    apart = abs(median(a) / median(b) - 1) > _MATTERS
+    return apart and mann_whitney([a], [b])[0] < _SIGNIFICANT
+
+
+def is_bimodal(values: Sequence[float]) -> bool:
+    """Return whether values fall into two groups: the widest gap parts them by more than 2 % and
+    by more than either group is wide, and a fifth of them or more is on either side.
+    """
+    ordered = np.sort(np.asarray(values))
+    if len(ordered) < 2 / _CLUSTER:
+        return False
+    cut = int(np.argmax(np.diff(ordered))) + 1
+    low, high = ordered[:cut], ordered[cut:]
+    gap = high[0] - low[-1]
+    wide = max(low[-1] - low[0], high[-1] - high[0], _MATTERS * float(np.median(ordered)))
+    return bool(gap > wide and min(len(low), len(high)) >= _CLUSTER * len(ordered))
+
+
+def rates(processes: Iterable[Process], task: Task, feed: Feed) -> list[list[float]]:
+    """Return the steady samples/s by process."""
+    samples = task.steps * task.batch_size
+    found = [blocks(process, feed) for process in processes]
+    return [[samples / seconds for seconds in one.seconds] for one in found if one]
+
+
+def speed(processes: Iterable[Process], task: Task, feed: Feed | None = None) -> Interval | None:
+    """Return the samples/s with its interval; of a case with a rival, those of the adapter."""
+    found = rates(processes, task, feed or ("fed" if task.rival else "staged"))
+    return bootstrap_median(found) if found else None
+
+
+def measurement(
+    task: Task, processes: Sequence[Process], *, peak: float, parity: Parity | None
+) -> Measurement:
+    """Return what all processes of a case say; `peak` is the SGEMM's GFLOP/s."""
+    status, reason = _status(processes)
+    done = [process for process in processes if _last(process, Measured)]
+    found = [one for process in done if (one := blocks(process, "staged"))]
+    staged = rates(done, task, "staged")
+    fast = speed(done, task, "staged")
+    flops = task.model.cost
+    per_sample = flops.training_flops if task.phase == "train" else flops.forward_flops
+    gflops = fast.median * per_sample / 1e9 if fast else None
+    ends = _all(done, Measured)
+    latencies = [end.latencies for end in ends if end.latencies]
+    started = _all(processes, Started)
+    splits = [end.split for end in ends if end.split]
+    threads_used = _median(one.threads_used for one in found)
+    execution = task.execution
+    return Measurement(
+        workload=task.name,
+        backend=task.backend,
+        framework_version=started[0].framework_version if started else None,
+        device=execution.device,
+        dtype=execution.dtype,
+        mode=execution.mode,
+        threads=execution.threads,
+        phase=task.phase,
+        batch_size=task.batch_size,
+        status=status,
+        reason=reason,
+        processes=len(done),
+        steps_per_block=task.steps,
+        import_seconds=_median(r.import_seconds for r in started),
+        build_seconds=_median(r.build_seconds for r in _all(done, Built)),
+        stage_seconds=_median(r.stage_seconds for r in _all(done, FirstSteps))
+        if task.phase == "train"
+        else None,
+        first_step_seconds=_median(r.step_seconds for r in _all(done, FirstSteps)),
+        step_seconds=_inverse(fast, task.batch_size),
+        samples_per_second=fast,
+        fed_samples_per_second=speed(done, task, "fed"),
+        latency_seconds=bootstrap_median(latencies) if latencies else None,
+        peak_rss_mb=_median(end.peak_rss_mb for end in ends),
+        device_memory_mb=_median(
+            end.device_memory_mb for end in ends if end.device_memory_mb is not None
+        ),
+        gflops=gflops,
+        percent_of_peak=100 * gflops / peak if gflops is not None else None,
+        threads_used=threads_used,
+        split={name: median(split[name] for split in splits) for name in splits[0]}
+        if splits
+        else {},
+        blocks=staged,
+        discarded=sum(one.discarded for one in found),
+        flags=list(_flags(found, staged, threads_used, execution.threads)),
+        settings=ends[0].settings if ends else {},
+        environment=task.environment,
+        parity=parity,
+    )
+
+
+def _flags(
+    found: Sequence[Blocks],
+    staged: Sequence[Sequence[float]],
+    threads_used: float | None,
+    threads: int,
+) -> Iterable[str]:
+    if threads_used is not None and threads_used > threads + 0.15:
+        yield f"used {threads_used:.1f} threads, {threads} asked"
+    elif threads_used is not None and threads > 1 and threads_used < 0.6 * threads:
+        yield f"used {threads_used:.1f} of {threads} threads"
+    for name in ("recompiled", "drifting", "busy"):
+        if count := sum(getattr(one, name) for one in found):
+            yield f"{_FLAGS[name]} in {count} of {len(found)} processes"
+    if is_bimodal([rate for one in staged for rate in one]):
+        yield "two modes: the speed is either of two"
+
+
+_FLAGS = {
+    "recompiled": "compiled in the steady state",
+    "drifting": "no steady state",
+    "busy": "the machine was busy",
+}
+
+
+def _status(processes: Sequence[Process]) -> tuple[Status, str | None]:
+    """Return the ending of the first process that did not finish, or that it is all well."""
+    ends = [status_of(ending(list(process))) for process in processes]
+    return next((end for end in ends if end[0] != "ok"), ("ok", None))
+
+
+def _last(process: Process, kind: type[Measured]) -> bool:
+    return bool(process) and isinstance(process[-1], kind)
+
+
+def _all(processes: Iterable[Process], kind: type[R]) -> list[R]:
+    return [record for process in processes for record in process if isinstance(record, kind)]
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return median(found) if found else None
+
+
+def _inverse(rate: Interval | None, samples: int) -> Interval | None:
+    if rate is None:
+        return None
+    return Interval(samples / rate.median, samples / rate.high, samples / rate.low)

@@ -1,0 +1,303 @@
+"""`bakeoff bench` from the user's end: find, certify, time, report."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from time import monotonic
+from typing import Literal
+
+import filelock
+import msgspec
+import platformdirs
+from msgspec import Struct
+from rich.console import Console
+from rich.markup import escape
+
+from ...backends.contract import DType, Execution, Mode
+from ...models import InputError
+from .. import aggregate, machine, plan
+from ..code import write_zip
+from ..environments import Backend
+from ..job import worker_variables
+from ..parity import certify
+from ..parity.command import found_backends
+from ..parity.of_run import in_a_line
+from ..records import Phase, Record, ending
+from ..report import terminal
+from ..report import write as write_report
+from ..stats import bootstrap_median
+from ..summary import SCHEMA_VERSION, Parity, Summary
+from . import analysis, comparison, session, subjects
+from .session import Case
+from .subjects import Subject
+from .task import Task, steps_per_block
+
+NATIVE_SUITE = ("mnist-mlp", "mnist-lenet5", "mnist-convnet", "mnist-rows-lstm")
+_UNITS = {"s": 1, "min": 60, "h": 3600}
+
+_ROOT = __package__.partition(".")[0]
+
+Rivals = Literal["native", "peers"]
+Certificates = dict[tuple[str, str, str, int], Parity]  # of model, backend, mode, threads
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What the user asked. None is the default: every backend found, each workload's own batch."""
+
+    names: tuple[str, ...]
+    backends: tuple[str, ...] | None
+    pythons: Mapping[str, Path]
+    modes: tuple[Mode, ...]
+    device: str
+    dtype: DType
+    batch_sizes: tuple[int, ...] | None
+    threads: tuple[int, ...]
+    phases: tuple[Phase, ...]
+    budget: float
+    timeout: float
+    data_dir: Path | None
+    output: Path
+    command: str
+    parity: bool = True
+    rivals: Rivals | None = None
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of `90s`, `10min` or `1h`. Raises InputError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text)
+    if not found or not float(found[1]):
+        raise InputError(f'--budget "{text}": expected a time such as 90s, 10min or 1h')
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def run(request: Request, console: Console, *, as_json: bool) -> int:
+    """Benchmark and report; return 1 if a case or a certificate failed, else 0. InputError."""
+    for threads in request.threads:
+        plan.check_execution(request.device, threads)
+    plan.check_output(request.output)
+    plan.check_unique(list(request.names), "workload")
+    found = [subjects.find(name, request.data_dir) for name in request.names]
+    backends = list(found_backends(request.backends, request.pythons, console))
+    if not backends:
+        raise InputError("no backend can run; run: bakeoff install")
+    output = request.output.resolve()
+    with _exclusive(), _folder(output):
+        console.print(f"benchmark folder: {output}", highlight=False, soft_wrap=True)
+        cases = _cases(request, found, backends, output)
+        certificates = _certify(request, found, backends, console)
+        peaks = _time(cases, output, request, console)
+        summary = _summary(request, found, cases, certificates, peaks)
+        aggregate.write(summary, output / "summary.json")
+        write_report(summary, output)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
+    else:
+        for table in terminal.tables(summary):
+            console.print(table)
+        console.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
+    return _exit_code(summary)
+
+
+@contextmanager
+def _exclusive() -> Iterator[None]:
+    """One benchmark at a time: two would time each other."""
+    path = platformdirs.user_cache_path("bakeoff", ensure_exists=True) / "timing.lock"
+    try:
+        with filelock.FileLock(path, timeout=0):
+            yield
+    except filelock.Timeout:
+        raise InputError(
+            f"another benchmark is running on this machine ({path} is locked); wait for its end"
+        ) from None
+
+
+@contextmanager
+def _folder(output: Path) -> Iterator[None]:
+    """Make the folder; an OSError on the way is the user's to hear of."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_zip(output / "code.zip")
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{output} cannot be written ({error.strerror}); choose another folder with --output"
+        ) from None
+
+
+def _cases(
+    request: Request, found: Sequence[Subject], backends: Sequence[Backend], output: Path
+) -> list[Case]:
+    (output / "inputs").mkdir()
+    for subject in found:
+        subject.write(output / "inputs" / f"{subject.name}.npz")
+    return [
+        Case(task, output / "cases" / _case_name(task))
+        for subject in found
+        for phase in request.phases
+        for batch_size in request.batch_sizes or (subject.batch_size,)
+        for threads in request.threads
+        for backend in backends
+        for mode in request.modes
+        for rival in _rivals(request.rivals, backend.name)
+        for task in [_task(request, subject, backend, phase, batch_size, threads, mode, rival)]
+    ]
+
+
+def _task(
+    request: Request,
+    subject: Subject,
+    backend: Backend,
+    phase: Phase,
+    batch_size: int,
+    threads: int,
+    mode: Mode,
+    rival: str | None,
+) -> Task:
+    assert backend.python
+    return Task(
+        name=subject.name,
+        model=subject.model,
+        backend=backend.name,
+        adapter=backend.adapter,
+        execution=Execution(request.device, request.dtype, mode, threads),
+        phase=phase,
+        batch_size=batch_size,
+        steps=steps_per_block(subject.model, phase, batch_size),
+        inputs=f"../../../inputs/{subject.name}.npz",
+        python=backend.python,
+        environment=worker_variables(threads, "../../../code.zip"),
+        rival=rival,
+    )
+
+
+def _case_name(task: Task) -> str:
+    execution = task.execution
+    parts = [task.name, task.backend, execution.mode, f"{execution.threads}t", task.phase]
+    parts += [str(task.batch_size), *([task.rival] if task.rival else [])]
+    return "-".join(parts)
+
+
+def _rivals(kind: Rivals | None, backend: str) -> tuple[str | None, ...]:
+    """Return the modules that a backend's adapter is measured against: none, without a kind."""
+    if kind is None:
+        return (None,)
+    folder = files(f"{_ROOT}.bench.{kind}")
+    names = [file.name.removesuffix(".py") for file in folder.iterdir()]
+    if kind == "native":
+        return ("native." + backend,) if backend in names else ()
+    return tuple(f"peers.{name}" for name in sorted(names) if not name.startswith("__"))
+
+
+def _certify(
+    request: Request, found: Sequence[Subject], backends: Sequence[Backend], console: Console
+) -> Certificates:
+    """Obtain the certificate of every model, backend and execution, unless none is wanted."""
+    if not request.parity:
+        return {}
+    wanted = [
+        certify.Subject(backend, s.name, s.probe, Execution(request.device, request.dtype, mode, n))
+        for s in found
+        for backend in backends
+        for mode in request.modes
+        for n in request.threads
+    ]
+    certificates = certify.certify(
+        wanted,
+        timeout=request.timeout,
+        progress=lambda certificate: console.print(
+            in_a_line(certificate), markup=False, highlight=False, soft_wrap=True
+        ),
+    )
+    folder = request.output / "certificates"
+    folder.mkdir()
+    for certificate in certificates:
+        (folder / f"{certificate.key}.json").write_bytes(msgspec.json.encode(certificate))
+    return {
+        (c.model, c.backend, c.execution.mode, c.execution.threads): aggregate.parity_of(c)
+        for c in certificates
+    }
+
+
+def _time(
+    cases: Sequence[Case], output: Path, request: Request, console: Console
+) -> dict[int, list[float]]:
+    began = monotonic()
+    with console.status("timing") as status:
+
+        def show(task: Task, process: int, found: list[Record]) -> None:
+            words = f"{_case_name(task)}, process {process + 1}: {_ending_words(found)}"
+            spent = f"{monotonic() - began:.0f} of {request.budget:.0f} s"
+            status.update(f"timing: {spent}: {escape(words)}")
+            if not console.is_terminal:
+                console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+        return session.run(
+            cases,
+            output / "code.zip",
+            budget=request.budget,
+            timeout=request.timeout,
+            show=show,
+        )
+
+
+def _ending_words(found: list[Record]) -> str:
+    status, reason = aggregate.status_of(ending(found))
+    return status if status == "ok" else f"{status}: {reason}"
+
+
+def _summary(
+    request: Request,
+    found: Sequence[Subject],
+    cases: Sequence[Case],
+    certificates: Certificates,
+    peaks: Mapping[int, list[float]],
+) -> Summary:
+    timed = [
+        analysis.measurement(
+            case.task,
+            case.processes,
+            peak=median(peaks[case.task.execution.threads]),
+            parity=certificates.get(_certified(case.task)),
+        )
+        for case in cases
+    ]
+    timed = comparison.with_cliffs(comparison.with_overheads(timed))
+    comparisons = list(comparison.between_backends(timed))
+    if request.rivals:
+        found_ratios = (comparison.with_rival(case, request.rivals) for case in cases)
+        comparisons = [ratio for ratio in found_ratios if ratio]
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        bakeoff_version=version("bakeoff"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=request.command,
+        machine=machine.look(),
+        workloads=[subject.facts for subject in found],
+        rows=[],
+        measurements=timed,
+        comparisons=comparisons,
+        peaks={str(n): bootstrap_median([[peak] for peak in found]) for n, found in peaks.items()},
+    )
+
+
+def _certified(task: Task) -> tuple[str, str, str, int]:
+    return task.name, task.backend, task.execution.mode, task.execution.threads
+
+
+def _exit_code(summary: Summary) -> int:
+    """Return 1 if a case failed, or a certificate."""
+    return int(
+        any(
+            m.status in ("failed", "timeout", "interrupted")
+            or (m.parity is not None and m.parity.verdict in ("fail", "error"))
+            for m in summary.measurements
+        )
+    )

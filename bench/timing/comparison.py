@@ -1,0 +1,127 @@
+"""From measurements to ratios: between backends, over a rival's own code, across batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import structs
+
+from ..stats import bootstrap_median, bootstrap_ratio, mann_whitney, verdict
+from ..summary import Comparison, Measurement
+from . import analysis
+from .session import Case
+
+_CLIFF = 0.5  # of the speed with one thread
+_LEAST_SIZES = 3  # that a line is fitted through
+
+
+def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
+    """Compare the fastest with every other of the same work, threads and device, fastest first."""
+    comparable = [m for m in measurements if m.comparable and m.samples_per_second]
+    for _, group in groupby(sorted(comparable, key=_work), key=_work):
+        ranked = sorted(group, key=_speed, reverse=True)
+        modes = {m.mode for m in ranked}
+        best = ranked[0]
+        for other in ranked[1:]:
+            ratio = bootstrap_ratio(best.blocks, other.blocks)
+            p_value, effect = mann_whitney(best.blocks, other.blocks)
+            yield Comparison(
+                kind="backends",
+                workload=best.workload,
+                phase=best.phase,
+                batch_size=best.batch_size,
+                threads=best.threads,
+                mode=best.mode if len(modes) == 1 else ",".join(sorted(modes)),
+                subject=label(best, modes),
+                rival=label(other, modes),
+                ratio=ratio,
+                p_value=p_value,
+                effect=effect,
+                verdict=verdict(ratio),
+            )
+
+
+def label(measurement: Measurement, modes: set[str]) -> str:
+    """Name a measurement within its group: by its mode too, where there are several."""
+    return f"{measurement.backend} {measurement.mode}" if len(modes) > 1 else measurement.backend
+
+
+def with_rival(case: Case, kind: Literal["native", "peers"]) -> Comparison | None:
+    """Compare an adapter with its rival, which took turns in each process; None if none finished.
+
+    The ratio is of neighbouring blocks, so that what slows both down cancels.
+    """
+    task = case.task
+    ours = analysis.rates(case.processes, task, "fed")
+    theirs = analysis.rates(case.processes, task, "rival")
+    if not ours or not theirs or case.ended_badly:
+        return None
+    ratio = bootstrap_median([analysis.pairs(process) for process in case.processes])
+    p_value, effect = mann_whitney(ours, theirs)
+    return Comparison(
+        kind=kind,
+        workload=task.name,
+        phase=task.phase,
+        batch_size=task.batch_size,
+        threads=task.execution.threads,
+        mode=task.execution.mode,
+        subject=task.backend,
+        rival=str(task.rival),
+        ratio=ratio,
+        p_value=p_value,
+        effect=effect,
+        verdict=verdict(ratio),
+    )
+
+
+def with_overheads(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Add the host's overhead per step: a, of seconds = a + b · batch, over three sizes or more.
+
+    Least squares of the relative errors, a >= 0.
+    """
+    found: dict[tuple[Any, ...], float] = {}
+    for series, group in groupby(sorted(measurements, key=_series), key=_series):
+        points = [(m.batch_size, m.step_seconds.median) for m in group if m.step_seconds]
+        if len(points) >= _LEAST_SIZES:
+            sizes, seconds = np.array(points, float).T
+            terms = np.stack([1 / seconds, sizes / seconds], axis=1)
+            found[series] = max(0.0, float(np.linalg.lstsq(terms, np.ones(len(points)))[0][0]))
+    return [structs.replace(m, overhead_seconds=found.get(_series(m))) for m in measurements]
+
+
+def with_cliffs(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Flag what is less than half as fast with more threads than with one."""
+    single = {_less(m, "threads"): _speed(m) for m in measurements if m.threads == 1}
+
+    def flagged(m: Measurement) -> Measurement:
+        before = single.get(_less(m, "threads"), 0.0)
+        if not m.samples_per_second or _speed(m) >= _CLIFF * before:
+            return m
+        words = (
+            f"a cliff: {_speed(m) / before:.2f} of the speed with 1 thread; threads that wait for "
+            "one another by spinning starve when a core is taken from them"
+        )
+        return structs.replace(m, flags=[*m.flags, words])
+
+    return [flagged(m) for m in measurements]
+
+
+def _speed(measurement: Measurement) -> float:
+    rate = measurement.samples_per_second
+    return rate.median if rate else 0.0
+
+
+def _work(m: Measurement) -> tuple[Any, ...]:
+    return m.workload, m.phase, m.batch_size, m.threads, m.device, m.dtype
+
+
+def _series(m: Measurement) -> tuple[Any, ...]:
+    return _less(m, "batch_size")
+
+
+def _less(m: Measurement, part: str) -> tuple[Any, ...]:
+    parts = ("workload", "backend", "mode", "phase", "device", "dtype", "threads", "batch_size")
+    return tuple(getattr(m, name) for name in parts if name != part)
