@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ..backends.contract import Mode
+from ..models import InputError
 from . import records
 from .environments import Backend
 from .parity import of_run as certificates
@@ -78,6 +79,20 @@ def summarize(folder: Path) -> Summary:
         workloads=spec.workloads,
         rows=rows,
     )
+
+
+def read(path: Path) -> Summary:
+    """Read a `summary.json`. InputError if it is none, or one of another version."""
+    try:
+        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"{path} is not a summary: {error}; expected one of bakeoff's") from None
+    if summary.schema_version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {summary.schema_version}, this bakeoff reads "
+            f"{SCHEMA_VERSION}; use bakeoff {summary.bakeoff_version}"
+        )
+    return summary
 
 
 def write(summary: Summary, path: Path) -> None:

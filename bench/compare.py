@@ -25,6 +25,7 @@ from .prepare import prepare
 from .progress import display
 from .report import terminal
 from .report import write as write_report
+from .speeds import is_benchmark
 from .summary import Summary
 
 
@@ -61,8 +62,11 @@ def resume(folder: Path, console: Console, *, as_json: bool) -> int:
 
 
 def report(folder: Path, console: Console, *, open_page: bool) -> None:
-    """Write the summary and the report of a run again."""
-    _finish(folder, console, as_json=False)
+    """Write the report of a run or a benchmark again; of a run, the summary too."""
+    if is_benchmark(folder):
+        show(aggregate.read(folder / "summary.json"), folder, console, as_json=False)
+    else:
+        _finish(folder, console, as_json=False)
     if open_page:
         webbrowser.open((folder / "report.html").resolve().as_uri())
 
@@ -121,6 +125,15 @@ def _run(folder: Path, console: Console, *, seeds: int, parity: bool) -> None:
 
 def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
     summary = aggregate.summarize(folder)
+    show(summary, folder, console, as_json=as_json)
+    return summary
+
+
+def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> None:
+    """Write `summary.json` and the reports into a folder, and print the tables, or the JSON.
+
+    Raises InputError when they cannot be written.
+    """
     try:
         aggregate.write(summary, folder / "summary.json")
         write_report(summary, folder)
@@ -135,7 +148,6 @@ def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
         for table in terminal.tables(summary):
             console.print(table)
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    return summary
 
 
 def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:

@@ -1,10 +1,12 @@
-"""`bakeoff compare`: two runs, of two versions or two machines, row by row."""
+"""`bakeoff compare`: two runs or benchmarks, of two versions or two machines, row by row."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 import msgspec
@@ -15,11 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..models import InputError
-from . import aggregate
+from . import speeds
+from .speeds import Key, Speed
 from .stats import Interval, bootstrap_ratio, verdict
-from .summary import Row
 
 Verdict = Literal["faster", "slower", "tie", "not comparable", "only in A", "only in B"]
+Speeds = Mapping[Key, Speed]
 _COLOURS: dict[Verdict, str] = {"faster": "green", "slower": "red"}
 
 
@@ -47,61 +50,79 @@ def compare(
     InputError.
     """
     limit = _percentage(fail_above) if fail_above else None
-    found = list(changes(old, new))
+    before, after = speeds.read(old), speeds.read(new)
+    found = list(changes(before, after))
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     else:
         _print(found, old, new, console)
+        if alike := repeatability(before, after):
+            console.print(
+                f"Any two backends in A and in B: the same one is faster in {alike.same_order} of "
+                f"{alike.pairs} pairs, ties aside; their ratio moved by {alike.change:.1%} at the "
+                "median.",
+                highlight=False,
+            )
     return int(
         limit is not None
         and any(c.verdict == "slower" and c.ratio and c.ratio.median < 1 - limit for c in found)
     )
 
 
-def changes(old: Path, new: Path) -> Iterator[Change]:
-    """Yield every row of either run, in the order of the first. Raises InputError."""
-    before, after = _rows(old), _rows(new)
+def changes(before: Speeds, after: Speeds) -> Iterator[Change]:
+    """Yield every row of either run, in the order of the first."""
     for key in dict.fromkeys([*before, *after]):
-        workload, backend, execution = key
-        verdict, ratio, reason = _judge(old, new, before.get(key), after.get(key))
+        judged, ratio, reason = _judge(before.get(key), after.get(key))
         yield Change(
-            workload=workload,
-            backend=backend,
-            execution=execution,
-            verdict=verdict,
+            workload=key.workload,
+            backend=key.backend,
+            execution=key.execution,
+            verdict=judged,
             ratio=ratio,
             reason=reason,
         )
 
 
-def _judge(
-    old: Path, new: Path, before: Row | None, after: Row | None
-) -> tuple[Verdict, Interval | None, str]:
+def _judge(before: Speed | None, after: Speed | None) -> tuple[Verdict, Interval | None, str]:
     if before is None or after is None:
         return ("only in A" if before else "only in B"), None, ""
-    if reason := _obstacle(before, after):
-        return "not comparable", None, reason
-    ratio = bootstrap_ratio(aggregate.rates(new, after), aggregate.rates(old, before))
+    for run, speed in (("A", before), ("B", after)):
+        if speed.obstacle:
+            return "not comparable", None, f"{speed.obstacle} in {run}"
+    ratio = bootstrap_ratio(after.blocks, before.blocks)
     return verdict(ratio), ratio, ""
 
 
-def _rows(folder: Path) -> dict[tuple[str, str, str], Row]:
-    rows = aggregate.summarize(folder).rows
-    return {
-        (row.workload, row.backend, f"{row.device} {row.dtype} {row.mode} {row.threads}"): row
-        for row in rows
-    }
+class Repeatability(Struct, frozen=True):
+    """How alike two runs are in what they say of any two backends on the same work.
+
+    `same_order` of `pairs` have the same one ahead, ties aside; `change` is the median over pairs
+    of |ratio in B / ratio in A - 1|.
+    """
+
+    pairs: int
+    same_order: int
+    change: float
 
 
-def _obstacle(before: Row, after: Row) -> str:
-    for run, row in (("A", before), ("B", after)):
-        if row.status != "ok":
-            return f"{row.status} in {run}"
-        if not row.comparable:
-            return f"no passing certificate in {run}"
-        if row.samples_per_second is None:
-            return f"no speed in {run}"
-    return ""
+def repeatability(before: Speeds, after: Speeds) -> Repeatability | None:
+    """Compare the ratios between backends in two runs; None without two backends in both."""
+    both = [
+        key
+        for key, speed in before.items()
+        if key in after and not speed.obstacle and not after[key].obstacle
+    ]
+    same_order, moved = 0, []
+    for a, b in combinations(both, 2):
+        if (a.workload, a.execution) == (b.workload, b.execution):
+            then, now = (speeds[a].median / speeds[b].median for speeds in (before, after))
+            same_order += (then > 1) == (now > 1) or _tie(before, a, b) or _tie(after, a, b)
+            moved.append(abs(now / then - 1))
+    return Repeatability(len(moved), same_order, median(moved)) if moved else None
+
+
+def _tie(speeds: Speeds, a: Key, b: Key) -> bool:
+    return verdict(bootstrap_ratio(speeds[a].blocks, speeds[b].blocks)) == "tie"
 
 
 def _percentage(text: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,14 +24,13 @@ from ...backends.contract import DType, Execution, Mode
 from ...models import InputError
 from .. import aggregate, machine, plan
 from ..code import write_zip
+from ..compare import show
 from ..environments import Backend
 from ..job import worker_variables
 from ..parity import certify
 from ..parity.command import found_backends
 from ..parity.of_run import in_a_line
 from ..records import Phase, Record, ending
-from ..report import terminal
-from ..report import write as write_report
 from ..stats import bootstrap_median
 from ..summary import SCHEMA_VERSION, Parity, Summary
 from . import analysis, comparison, session, subjects
@@ -95,14 +93,7 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
         certificates = _certify(request, found, backends, console)
         peaks = _time(cases, output, request, console)
         summary = _summary(request, found, cases, certificates, peaks)
-        aggregate.write(summary, output / "summary.json")
-        write_report(summary, output)
-    if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
-    else:
-        for table in terminal.tables(summary):
-            console.print(table)
-        console.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
+        show(summary, output, console, as_json=as_json)
     return _exit_code(summary)
 
 
@@ -232,7 +223,7 @@ def _time(
     began = monotonic()
     with console.status("timing") as status:
 
-        def show(task: Task, process: int, found: list[Record]) -> None:
+        def say(task: Task, process: int, found: list[Record]) -> None:
             words = f"{_case_name(task)}, process {process + 1}: {_ending_words(found)}"
             spent = f"{monotonic() - began:.0f} of {request.budget:.0f} s"
             status.update(f"timing: {spent}: {escape(words)}")
@@ -244,7 +235,7 @@ def _time(
             output / "code.zip",
             budget=request.budget,
             timeout=request.timeout,
-            show=show,
+            show=say,
         )
 
 

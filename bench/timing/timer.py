@@ -21,6 +21,8 @@ import numpy as np
 
 from ... import backends
 from ...backends.contract import Adapter, Trainer, Unsupported
+from ...models.init import initial_weights
+from ..parity.probes import draw
 from ..records import Built, Failed, Feed, FirstSteps, Measured, Refused, Sample, Started
 from ..worker import Emit, cast_targets, emitter, one_line, peak_rss_mb, read_arrays
 from .task import Task
@@ -78,6 +80,16 @@ def load(task: Task, folder: Path) -> Case:
     order = np.resize(arrays.pop("order"), (task.steps, task.batch_size))
     weights = {name: value.astype(task.execution.dtype) for name, value in arrays.items()}
     return Case(task, adapter, weights, x.astype(task.execution.dtype, copy=False), y, order)
+
+
+def with_random_data(task: Task, adapter: Adapter) -> Case:
+    """Return a task with data drawn here: for a benchmark that nobody prepared."""
+    x, y = draw(task.model, task.batch_size, step=0)
+    dtype = task.execution.dtype
+    y = y if y.dtype.kind == "i" else y.astype(dtype)
+    order = np.tile(np.arange(task.batch_size), (task.steps, 1))
+    weights = initial_weights(task.model, 0, dtype)
+    return Case(task, adapter, weights, x.astype(dtype), y, order)
 
 
 def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:

@@ -1,0 +1,53 @@
+"""A block of steps, and of predictions, of the nets that every backend is timed on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bakeoff import models
+from bakeoff.backends.contract import Adapter, Execution, Mode, Unsupported
+from bakeoff.bench.timing import timer
+from bakeoff.bench.timing.task import Task, steps_per_block
+
+_BATCH = 64
+
+
+@pytest.mark.parametrize("phase", ["train", "infer"])
+@pytest.mark.parametrize("name", ["linear", "mnist-mlp", "lenet5", "convnet", "mnist-rows-lstm"])
+def test_steps(
+    benchmark: BenchmarkFixture,
+    adapter: Adapter,
+    name: str,
+    mode: Mode,
+    phase: Literal["train", "infer"],
+) -> None:
+    model = models.read(name)
+    task = Task(
+        name=name,
+        model=model,
+        backend=adapter.__name__,
+        adapter=adapter.__name__,
+        execution=Execution(device="cpu", dtype="float32", mode=mode, threads=1),
+        phase=phase,
+        batch_size=_BATCH,
+        steps=steps_per_block(model, phase, _BATCH),
+        inputs="",
+        python="",
+        environment={},
+    )
+    case = timer.with_random_data(task, adapter)
+    try:
+        trainer = case.build()
+    except Unsupported as refusal:
+        pytest.skip(str(refusal))
+    block = timer.blocks(case, trainer)["staged"]
+    block()  # compiles
+    benchmark.group = f"{name} {phase}"
+    benchmark.extra_info["samples per block"] = task.steps * _BATCH
+    found = benchmark(block)
+    assert len(found) == task.steps
+    assert np.isfinite(found).all()
