@@ -56,10 +56,15 @@ def load(
         ) from error
 
 
-def default_cache() -> Path:
-    """Return `datasets` in $BAKEOFF_CACHE, or else in the user's cache folder."""
+def cache_folder() -> Path:
+    """Return $BAKEOFF_CACHE, or else the user's cache folder."""
     root = os.environ.get("BAKEOFF_CACHE")
-    return (Path(root) if root else user_cache_path("bakeoff")) / "datasets"
+    return Path(root) if root else user_cache_path("bakeoff")
+
+
+def default_cache() -> Path:
+    """Return where datasets are kept in it."""
+    return cache_folder() / "datasets"
 
 
 def _checked_data_dir(data_dir: Path | None) -> Path | None:

@@ -23,10 +23,10 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 import msgspec
-import platformdirs
 
 from ...backends import NAMES
 from ...backends.contract import Execution
+from ...datasets.loading import cache_folder
 from ..code import write_zip
 from ..environments import Backend
 from ..job import clean_environment, worker_variables
@@ -149,9 +149,7 @@ def _probe_hash(probe: Probe) -> str:
 
 
 def _folder() -> Path:
-    """Return where certificates are kept: $BAKEOFF_CACHE, or the user's cache folder."""
-    own = os.environ.get("BAKEOFF_CACHE")
-    return (Path(own) if own else platformdirs.user_cache_path("bakeoff")) / "certificates"
+    return cache_folder() / "certificates"
 
 
 def _cached(key: str) -> Certificate | None:

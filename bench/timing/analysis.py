@@ -10,13 +10,12 @@ import numpy as np
 
 from ..aggregate import status_of
 from ..records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
-from ..stats import Interval, bootstrap_median, mann_whitney
+from ..stats import Interval, bootstrap_median
 from ..summary import Measurement, Parity, Status
 from .task import Task
 
 FOREIGN_CORES = 0.25  # by other processes, in a block: then it is discarded
-_SIGNIFICANT = 0.01  # p, of halves that differ
-_MATTERS = 0.02  # relative, of halves or modes that differ
+_MATTERS = 0.02  # relative, of speeds that differ
 _LEAST = 3  # blocks of a process
 _CLUSTER = 0.2  # of the blocks are in the smaller mode, at least
 
@@ -76,20 +75,16 @@ def _is_clean(sample: Sample) -> bool:
 def steady(seconds: Sequence[float]) -> tuple[int, bool]:
     """Return where the steady state begins, and whether there is none.
 
-    It begins at the first block from which on the earlier and the later half do not differ (Mann
-    and Whitney's test at 1 %, and medians 2 % apart). Without one, the later half of all counts.
+    It begins at the first block from which on the median of the first quarter is within the range
+    of the later half, or within 2 % of its median. Without one, the later half of all counts.
     """
     for start in range(len(seconds) // 2 + 1):
         rest = seconds[start:]
-        early, late = rest[: len(rest) // 2], rest[len(rest) // 2 :]
-        if len(early) < 2 or not _differ(early, late):
+        early, late = median(rest[: max(1, len(rest) // 4)]), rest[len(rest) // 2 :]
+        is_near = abs(early / median(late) - 1) <= _MATTERS
+        if is_near or min(late) <= early <= max(late):
             return start, False
     return len(seconds) // 2, True
-
-
-def _differ(a: Sequence[float], b: Sequence[float]) -> bool:
-    apart = abs(median(a) / median(b) - 1) > _MATTERS
-    return apart and mann_whitney([a], [b])[0] < _SIGNIFICANT
 
 
 def is_bimodal(values: Sequence[float]) -> bool:

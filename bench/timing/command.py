@@ -15,12 +15,12 @@ from typing import Literal
 
 import filelock
 import msgspec
-import platformdirs
 from msgspec import Struct
 from rich.console import Console
 from rich.markup import escape
 
 from ...backends.contract import DType, Execution, Mode
+from ...datasets.loading import cache_folder
 from ...models import InputError
 from .. import aggregate, machine, plan
 from ..code import write_zip
@@ -100,7 +100,8 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
 @contextmanager
 def _exclusive() -> Iterator[None]:
     """One benchmark at a time: two would time each other."""
-    path = platformdirs.user_cache_path("bakeoff", ensure_exists=True) / "timing.lock"
+    path = cache_folder() / "timing.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path, timeout=0):
             yield

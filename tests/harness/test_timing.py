@@ -1,0 +1,381 @@
+"""Timing: what counts as steady, what is discarded and flagged, who is timed next, and the whole
+command with odd backends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pytest
+from msgspec import structs
+
+from bakeoff import models
+from bakeoff.backends.contract import Execution
+from bakeoff.bench.records import Feed, Measured, Record, Refused, Sample
+from bakeoff.bench.stats import Interval
+from bakeoff.bench.summary import Measurement, Parity
+from bakeoff.bench.timing import analysis, comparison, session
+from bakeoff.bench.timing.command import seconds_of
+from bakeoff.bench.timing.task import Task, steps_per_block
+
+Command = Callable[..., Any]
+Fake = Callable[[str], str]
+
+_RNG = np.random.default_rng(0)
+_NOISE = (1 + 0.005 * _RNG.standard_normal(40)).tolist()
+
+
+def _sample(seconds: float, feed: Feed = "staged", **changes: Any) -> Sample:
+    sample = Sample(
+        feed=feed,
+        seconds=seconds,
+        cpu_seconds=seconds,
+        foreign_cores=0.0,
+        load=0.0,
+        compilations=None,
+    )
+    return structs.replace(sample, **changes)
+
+
+def _process(seconds: Sequence[float], **changes: Any) -> list[Record]:
+    end = Measured(latencies=[1e-3], split={}, peak_rss_mb=10.0, device_memory_mb=None, settings={})
+    return [*(_sample(s, **changes) for s in seconds), end]
+
+
+def _task(**changes: Any) -> Task:
+    task = Task(
+        name="mlp",
+        model=models.read("mnist-mlp"),
+        backend="numpy",
+        adapter="numpy",
+        execution=Execution(device="cpu", dtype="float32", mode="eager", threads=1),
+        phase="train",
+        batch_size=64,
+        steps=50,
+        inputs="",
+        python="python",
+        environment={},
+    )
+    return structs.replace(task, **changes)
+
+
+def test_a_constant_speed_is_steady_from_the_first_block() -> None:
+    assert analysis.steady(_NOISE) == (0, False)
+
+
+def test_the_steady_state_begins_behind_the_warm_up() -> None:
+    start, drifting = analysis.steady([2.0] * 6 + _NOISE[:20])
+    assert not drifting
+    assert 3 <= start <= 6
+
+
+def test_a_drift_has_no_steady_state() -> None:
+    start, drifting = analysis.steady(np.linspace(1, 2, 30).tolist())
+    assert drifting
+    assert start == 15
+
+
+def test_a_difference_that_does_not_matter_is_no_drift() -> None:
+    assert analysis.steady([1.0] * 15 + [1.01] * 15) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (_NOISE, False),
+        ([*_NOISE[:20], *(1.5 * n for n in _NOISE[20:])], True),
+        ([*_NOISE[:39], 2.0], False),  # an outlier is not a mode
+        (np.linspace(1, 2, 40).tolist(), False),  # nor is a drift
+        ([1.0, 2.0], False),  # too few to tell
+    ],
+)
+def test_two_modes_are_told_from_noise(values: list[float], expected: bool) -> None:
+    assert analysis.is_bimodal(values) is expected
+
+
+def test_a_block_beside_other_processes_is_discarded_and_counted() -> None:
+    process = _process(_NOISE[:10])
+    process[3:3] = [_sample(5.0, foreign_cores=0.9)] * 2
+    found = analysis.blocks(process, "staged")
+    assert found
+    assert (found.discarded, found.busy) == (2, False)
+    assert max(found.seconds) < 2
+
+
+def test_if_the_machine_is_busy_throughout_nothing_is_discarded() -> None:
+    found = analysis.blocks(_process(_NOISE[:10], foreign_cores=0.9), "staged")
+    assert found
+    assert (len(found.seconds), found.discarded, found.busy) == (10, 0, True)
+
+
+def test_a_compilation_in_the_steady_state_is_seen() -> None:
+    process = [_sample(1.0, compilations=n) for n in (1, 1, 1, 2, 2, 2)]
+    found = analysis.blocks(process, "staged")
+    assert found
+    assert found.recompiled
+
+
+def test_feeds_are_apart() -> None:
+    process = _process(_NOISE[:8]) + _process([3.0] * 8, feed="fed")
+    staged, fed = (analysis.blocks(process, feed) for feed in ("staged", "fed"))
+    assert staged
+    assert fed
+    assert np.median(staged.seconds) == pytest.approx(1, rel=0.02)
+    assert fed.seconds == [3.0] * 8
+    assert analysis.blocks(process, "rival") is None
+
+
+def test_the_measurement_is_in_its_units() -> None:
+    task = _task()
+    found = analysis.measurement(task, [_process([0.1] * 8)] * 3, peak=100.0, parity=None)
+    flops = task.model.cost.training_flops
+    assert found.samples_per_second == Interval(32_000, 32_000, 32_000)
+    assert found.step_seconds
+    assert found.step_seconds.median == pytest.approx(0.002)
+    assert found.gflops == pytest.approx(32_000 * flops / 1e9)
+    assert found.percent_of_peak == pytest.approx(32_000 * flops / 1e9)
+    assert (found.processes, found.threads_used, found.flags) == (3, 1.0, [])
+    infer = analysis.measurement(
+        structs.replace(task, phase="infer"), [_process([0.1] * 8)], peak=100.0, parity=None
+    )
+    assert infer.gflops == pytest.approx(32_000 * task.model.cost.forward_flops / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("threads", "cpu", "flag"),
+    [(1, 1.0, None), (1, 1.9, "used 1.9 threads, 1 asked"), (2, 1.0, "used 1.0 of 2 threads")],
+)
+def test_threads_are_verified_from_cpu_time(threads: int, cpu: float, flag: str | None) -> None:
+    task = _task(execution=Execution("cpu", "float32", "eager", threads))
+    process = _process([0.1] * 8, cpu_seconds=0.1 * cpu)
+    found = analysis.measurement(task, [process], peak=100.0, parity=None)
+    assert found.flags == ([flag] if flag else [])
+
+
+def test_a_refusal_is_a_result() -> None:
+    found = analysis.measurement(_task(), [[Refused(reason="no lstm")]], peak=1.0, parity=None)
+    assert (found.status, found.reason, found.samples_per_second) == (
+        "unsupported",
+        "no lstm",
+        None,
+    )
+
+
+def test_the_pairs_of_a_rival_cancel_what_slows_both_down() -> None:
+    process: list[Record] = []
+    for slow in np.linspace(1, 3, 12):
+        process += [_sample(2 * slow, "fed"), _sample(slow, "rival")]
+    assert analysis.pairs(process) == pytest.approx([0.5] * 12)
+    process[0] = _sample(50.0, "fed", foreign_cores=1.0)
+    assert analysis.pairs(process) == pytest.approx([0.5] * 11)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(1, 50), (64, 50), (10**6, 2)])
+def test_the_steps_of_a_block_follow_from_the_flops(size: int, steps: int) -> None:
+    assert steps_per_block(models.read("mnist-mlp"), "train", size) == steps
+    assert steps_per_block(models.read("lenet5"), "train", 64) < 50
+
+
+def _measurement(backend: str, rate: float, **changes: Any) -> Measurement:
+    noisy = [[rate * n for n in _NOISE[i::4]] for i in range(4)]
+    found = Measurement(
+        workload="mlp",
+        backend=backend,
+        framework_version="1",
+        device="cpu",
+        dtype="float32",
+        mode="eager",
+        threads=1,
+        phase="train",
+        batch_size=64,
+        status="ok",
+        reason=None,
+        processes=4,
+        steps_per_block=50,
+        samples_per_second=Interval(rate, rate, rate),
+        step_seconds=Interval(64 / rate, 64 / rate, 64 / rate),
+        blocks=noisy,
+        parity=Parity(verdict="pass", rungs=[], worst="", noise_ratio=1.0, certificate="c"),
+    )
+    return structs.replace(found, **changes)
+
+
+def test_the_fastest_is_compared_with_every_other_of_the_same_work() -> None:
+    timed = [
+        _measurement("a", 100.0),
+        _measurement("b", 150.0),
+        _measurement("c", 150.1),
+        _measurement("uncertified", 900.0, parity=None),
+        _measurement("other work", 500.0, batch_size=1),
+    ]
+    found = list(comparison.between_backends(timed))
+    assert [(c.subject, c.rival, c.verdict) for c in found] == [
+        ("c", "b", "tie"),
+        ("c", "a", "faster"),
+    ]
+    assert found[1].ratio.median == pytest.approx(1.501, rel=1e-3)
+    assert found[1].effect == 1.0
+    assert found[1].p_value < 1e-6 < found[0].p_value
+
+
+def test_modes_are_named_where_there_are_several() -> None:
+    timed = [_measurement("a", 100.0), _measurement("a", 150.0, mode="compiled")]
+    (found,) = comparison.between_backends(timed)
+    assert (found.subject, found.rival) == ("a compiled", "a eager")
+
+
+def test_the_overhead_is_what_does_not_grow_with_the_batch() -> None:
+    def at(size: int) -> Measurement:
+        seconds = 1e-3 + 1e-5 * size
+        return _measurement(
+            "a",
+            size / seconds,
+            batch_size=size,
+            step_seconds=Interval(seconds, seconds, seconds),
+        )
+
+    found = comparison.with_overheads([at(1), at(8), at(64), _measurement("b", 1.0)])
+    assert [m.overhead_seconds for m in found[:3]] == pytest.approx([1e-3] * 3)
+    assert found[3].overhead_seconds is None
+
+
+def test_a_cliff_is_flagged() -> None:
+    timed = [
+        _measurement("mxnet", 12_000.0),
+        _measurement("mxnet", 80.0, threads=2),
+        _measurement("torch", 12_000.0),
+        _measurement("torch", 11_000.0, threads=2),
+    ]
+    flags = [m.flags for m in comparison.with_cliffs(timed)]
+    assert [len(f) for f in flags] == [0, 1, 0, 0]
+    assert flags[1][0].startswith("a cliff: 0.01 of the speed with 1 thread")
+
+
+class _Scripted(session.Case):
+    """A case whose processes are made up: noisy or not."""
+
+    noise = 0.0
+
+    def run(self, timeout: float) -> None:
+        spread = 1 + self.noise * _RNG.standard_normal()
+        self.processes.append(_process([0.1 * spread * n for n in _NOISE[:8]]))
+
+
+def test_the_budget_goes_where_intervals_are_widest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_peak", lambda threads, code: 100.0)
+    quiet, noisy = (
+        _Scripted(_task(name="quiet"), tmp_path),
+        _Scripted(_task(name="noisy"), tmp_path),
+    )
+    noisy.noise = 0.2
+    order: list[str] = []
+    peaks = session.run(
+        [quiet, noisy],
+        tmp_path,
+        budget=60,
+        timeout=1,
+        show=lambda task, process, found: order.append(task.name),
+    )
+    assert order[:6] == ["quiet", "noisy", "noisy", "quiet", "quiet", "noisy"]  # mirrored
+    assert len(quiet.processes) == 3
+    assert len(noisy.processes) == 20  # never narrow enough: the most
+    assert set(peaks) == {1}
+
+
+def test_without_time_every_case_is_timed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_peak", lambda threads, code: 100.0)
+    cases = [_Scripted(_task(name=name), tmp_path) for name in "abc"]
+    session.run(cases, tmp_path, budget=0, timeout=1, show=lambda *_: None)
+    assert [len(case.processes) for case in cases] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5min", 90), ("2h", 7200)])
+def test_a_budget_in_words(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
+    outcome = bakeoff("bench", workload, "--backend", "numpy", "--budget", "1s", "--phase",
+                      "train,infer", "--batch-size", "1,2,4", "--output", "b", "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    summary = outcome.json()
+    assert summary == json.loads(Path("b/summary.json").read_text())
+    assert [(m["phase"], m["batch_size"]) for m in summary["measurements"]] == [
+        (phase, size) for phase in ("train", "infer") for size in (1, 2, 4)
+    ]
+    for m in summary["measurements"]:
+        assert m["status"] == "ok"
+        assert m["parity"]["verdict"] == "pass"
+        assert m["samples_per_second"]["median"] > 100
+        assert 0 < m["percent_of_peak"] < 100
+        assert m["latency_seconds"]["median"] > 0
+        assert m["overhead_seconds"] >= 0
+        assert m["peak_rss_mb"] > 0
+        assert (m["fed_samples_per_second"] is None) == (m["phase"] == "infer")
+    assert summary["peaks"]["1"]["median"] > 1
+    assert summary["machine"]["cores"] >= 1
+    report = Path("b/report.html").read_text()
+    assert "tiny" in report
+    assert bakeoff("report", "b").code == 0
+    assert bakeoff("compare", "b", "b").code == 0
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "code"),
+    [("refuses", "unsupported", 0), ("dies_when_asked", "failed", 1)],
+)
+def test_a_backend_that_fails_is_a_result_and_the_others_go_on(
+    bakeoff: Command, workload: Path, fake: Fake, behaviour: str, status: str, code: int
+) -> None:
+    outcome = bakeoff("bench", workload, "--backend", f"{fake(behaviour)},numpy", "--budget", "1s",
+                      "--no-parity", "--output", "b", "--json")  # fmt: skip
+    assert outcome.code == code, outcome.err
+    theirs, ours = outcome.json()["measurements"]
+    assert (theirs["status"], theirs["backend"]) == (status, behaviour)
+    assert theirs["reason"]
+    assert ours["status"] == "ok"
+    assert ours["parity"] is None
+    assert outcome.json()["comparisons"] == []  # without certificates nothing is comparable
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], 'no workload or model "nonsense"'),
+        (["linear", "--budget", "soon"], "expected a time such as"),
+        (["linear", "--batch-size", "0"], "expected different numbers"),
+        (["linear", "--batch-size", "8,8"], "expected different numbers"),
+        (["linear", "--phase", "both"], "expected one of train, infer"),
+        (["linear", "--threads", "9999"], "ask for at most"),
+        (["linear", "--device", "tpu"], "expected cpu, cuda or cuda:N"),
+        (["linear", "--peers", "--against-native"], "give one of them"),
+        (["linear", "linear"], "named twice"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    bakeoff: Command, home: Path, arguments: list[str], words: str
+) -> None:
+    outcome = bakeoff("bench", *arguments, "--output", "b")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("b").exists()
+
+
+def test_two_benchmarks_would_time_each_other(
+    bakeoff: Command, workload: Path, session_cache: Path
+) -> None:
+    with filelock.FileLock(session_cache / "timing.lock"):
+        outcome = bakeoff("bench", workload, "--backend", "numpy", "--output", "b")
+    assert outcome.code == 2
+    assert "another benchmark is running" in outcome.err
+    assert not Path("b").exists()
