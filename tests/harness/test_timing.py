@@ -305,7 +305,8 @@ def test_a_budget_in_words(text: str, seconds: float) -> None:
 
 def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
     outcome = bakeoff("bench", workload, "--backend", "numpy", "--budget", "1s", "--phase",
-                      "train,infer", "--batch-size", "1,2,4", "--output", "b", "--json")  # fmt: skip
+                      "train,infer", "--batch-size", "1,2,4", "--output", "b",
+                      "--json")  # fmt: skip
     assert outcome.code == 0, outcome.err
     summary = outcome.json()
     assert summary == json.loads(Path("b/summary.json").read_text())
