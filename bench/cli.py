@@ -287,13 +287,16 @@ def _refuse_changes() -> None:
         )
 
 
-@app.command(epilog="Examples: `bakeoff install` · `bakeoff install torch`")
+@app.command(epilog="Examples: `bakeoff install` · `bakeoff install torch peers`")
 def install(
     backends: Annotated[
-        list[str] | None, typer.Argument(metavar="[BACKEND ...]", help="All by default.")
+        list[str] | None,
+        typer.Argument(metavar="[BACKEND ...]", help="All by default; or `peers`."),
     ] = None,
 ) -> None:
     """Make a virtual environment for each backend in your data folder, with plain pip.
+
+    `peers` is the environment of the libraries that NumPy's speed is compared with.
 
     An environment that is complete is left as it is; a broken one is made anew.
     """

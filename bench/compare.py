@@ -74,8 +74,9 @@ def report(folder: Path, console: Console, *, open_page: bool) -> None:
 def install_all(names: tuple[str, ...], console: Console) -> None:
     """Make the environments of `names`, or of every backend. Raises InputError, InstallError."""
     for name in names:
-        if name not in NAMES:
-            raise InputError(f'no backend "{name}" to install; {closest(name, NAMES)}')
+        if name not in installation.ENVIRONMENTS:
+            known = closest(name, installation.ENVIRONMENTS)
+            raise InputError(f'no environment "{name}" to install; {known}')
     for name in names or NAMES:
         _install(name, console)
 

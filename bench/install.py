@@ -1,4 +1,5 @@
-"""Make one virtual environment per backend, with plain pip, from `backends/requirements/`.
+"""Make one virtual environment per backend, with plain pip, from `backends/requirements/`, and one
+for all of `bench/peers`.
 
 An environment is complete when it holds the requirements that made it, word for word; any other is
 made anew. It has the framework, numpy and msgspec: the code itself travels with each run.
@@ -16,8 +17,10 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+from ..backends import NAMES
 from ..models import InputError
 
+ENVIRONMENTS = (*NAMES, "peers")
 _STAMP = "bakeoff-requirements.txt"
 
 
@@ -26,17 +29,17 @@ class InstallError(Exception):
 
 
 def environment(name: str) -> Path:
-    """Return the folder of a backend's environment, in the user's data folder."""
+    """Return the folder of an environment, in the user's data folder."""
     return platformdirs.user_data_path("bakeoff") / "environments" / name
 
 
 def interpreter(name: str) -> Path:
-    """Return the interpreter of a backend's environment."""
+    """Return the interpreter of an environment."""
     return environment(name) / "bin" / "python"
 
 
 def requirements(name: str) -> str:
-    """Return the pins of a backend: the content of its requirements file."""
+    """Return the pins of an environment: the content of its requirements file."""
     file = files("bakeoff.backends") / "requirements" / f"{name}.txt"
     return file.read_text(encoding="utf-8")
 
@@ -52,7 +55,7 @@ def is_complete(name: str) -> bool:
 
 
 def install(name: str, progress: Callable[[str], None]) -> Path:
-    """Make a backend's environment unless it is complete, and return its interpreter.
+    """Make an environment unless it is complete, and return its interpreter.
 
     `progress` gets the lines that pip prints. Raises InstallError, InputError when the folder
     cannot be written. Nothing half-made is ever taken for complete.

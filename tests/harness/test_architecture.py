@@ -53,6 +53,15 @@ def test_a_framework_is_imported_in_its_own_adapter_alone(path: Path) -> None:
         assert name.partition(".")[0] not in _FRAMEWORKS - own, name
 
 
+_PEERS = [path for path in _FILES if path.match("bench/peers/*.py") and path.stem != "__init__"]
+
+
+@pytest.mark.parametrize("path", _PEERS, ids=str)
+def test_a_peer_imports_numpy_and_its_own_library_alone(path: Path) -> None:
+    imported = {name.partition(".")[0] for name in _imports(path)}
+    assert len(imported - sys.stdlib_module_names - {"numpy"}) == 1
+
+
 def test_the_check_above_sees_imports() -> None:
     assert "torch" in {name.partition(".")[0] for name in _imports(Path("backends/torch.py"))}
     assert "bakeoff.models.Model" in set(_imports(Path("backends/torch.py")))

@@ -257,6 +257,22 @@ def test_an_environment_that_cannot_be_made_does_not_stop_the_others(
     assert "bakeoff install torch" in rows["torch"]["reason"]
 
 
+def test_install_makes_what_is_named(
+    bakeoff: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def make(name: str, progress: object) -> Path:
+        made.append(name)
+        return home / name
+
+    monkeypatch.setattr(install, "install", make)
+    assert bakeoff("install").code == 0
+    assert made == list(backends.NAMES)
+    assert "peers: ready" in bakeoff("install", "torch", "peers").out
+    assert made[len(backends.NAMES) :] == ["torch", "peers"]
+
+
 def test_list_names_everything(bakeoff: Command) -> None:
     out = bakeoff("list").out
     for name in [*workloads.names(), *models.zoo(), *datasets.CARDS, "numpy", "torch"]:

@@ -87,6 +87,12 @@ def test_install_leaves_a_complete_environment_alone_and_makes_a_broken_one_anew
     assert len(commands) == 2
 
 
+def test_the_peers_have_an_environment_with_the_numpy_of_the_backend() -> None:
+    assert set(install.requirements("numpy").splitlines()) < set(
+        install.requirements("peers").splitlines()
+    )
+
+
 def test_an_install_that_fails_says_why_and_is_not_complete(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
