@@ -25,6 +25,7 @@ from .code import write_zip
 from .job import clean_environment, worker_variables
 from .worker import Description
 
+_PEERS = ("sklearn", "mygrad", "autograd", "pydynet", "neuralnetlib", "pureml")
 _NEEDED = ("numpy", "msgspec")
 _OLDEST = (3, 11)
 _PROBE_SECONDS = 60
@@ -81,6 +82,19 @@ def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
         reason=f"no interpreter with {' and '.join(modules[len(_NEEDED) :] or modules)} was found",
         fix=f"bakeoff install {name}" if name in NAMES else f"--python {name}=PATH",
     )
+
+
+def find_peers(pythons: Mapping[str, Path]) -> Backend:
+    """Find the NumPy backend in the environment of its peers. Raises InputError."""
+    python = pythons.get("peers") or install.interpreter("peers")
+    if "peers" not in pythons and not install.is_complete("peers"):
+        raise InputError("there is no environment of the peers; run: bakeoff install peers")
+    if lacking := lacking_modules(python, (*_NEEDED, *_PEERS)):
+        raise InputError(
+            f"--python peers={python}: this interpreter has no {lacking[0]}; "
+            "install it there, or drop --python and run: bakeoff install peers"
+        )
+    return Backend(name="numpy", adapter="numpy", python=str(python), source="peers")
 
 
 def is_alias(name: str) -> bool:

@@ -22,7 +22,7 @@ from rich.markup import escape
 from ...backends.contract import DType, Execution, Mode
 from ...datasets.loading import cache_folder
 from ...models import InputError
-from .. import aggregate, machine, plan
+from .. import aggregate, environments, machine, plan
 from ..code import write_zip
 from ..compare import show
 from ..environments import Backend
@@ -83,7 +83,7 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
     plan.check_output(request.output)
     plan.check_unique(list(request.names), "workload")
     found = [subjects.find(name, request.data_dir) for name in request.names]
-    backends = list(found_backends(request.backends, request.pythons, console))
+    backends = list(_backends(request, console))
     if not backends:
         raise InputError("no backend can run; run: bakeoff install")
     output = request.output.resolve()
@@ -95,6 +95,16 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
         summary = _summary(request, found, cases, certificates, peaks)
         show(summary, output, console, as_json=as_json)
     return _exit_code(summary)
+
+
+def _backends(request: Request, console: Console) -> Iterator[Backend]:
+    """Yield what is timed; beside peers that is NumPy, in their environment."""
+    if request.rivals != "peers":
+        yield from found_backends(request.backends, request.pythons, console)
+        return
+    if request.backends not in (None, ("numpy",)):
+        raise InputError(f"--peers measures numpy; it cannot take --backend {request.backends[0]}")
+    yield environments.find_peers(request.pythons)
 
 
 @contextmanager
