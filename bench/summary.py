@@ -129,6 +129,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     them; `overhead_seconds` is the part of a step that does not grow with the batch, fitted over
     the batch sizes. `blocks` are the steady samples/s by process; `discarded` counts the blocks in
     which another process was at work. `flags` say in words what to be wary of.
+    With a `rival` the process took turns with it: there is no pre-staged figure, but a comparison.
     """
 
     workload: str
@@ -161,6 +162,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     split: dict[str, float] = {}
     blocks: list[list[float]] = []
     discarded: int = 0
+    rival: str | None = None
     flags: list[str] = []
     settings: dict[str, str] = {}
     environment: dict[str, str] = {}
@@ -189,6 +191,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     subject: str
     rival: str
     ratio: Interval
+    samples_per_second: Interval | None = None
+    rival_samples_per_second: Interval | None = None
     p_value: float
     effect: float
     verdict: Literal["faster", "slower", "tie"]

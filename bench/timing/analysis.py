@@ -167,6 +167,7 @@ def measurement(
         if splits
         else {},
         blocks=staged,
+        rival=task.rival,
         discarded=sum(one.discarded for one in found),
         flags=list(_flags(found, staged, threads_used, execution.threads)),
         settings=ends[0].settings if ends else {},
