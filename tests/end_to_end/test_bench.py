@@ -1,0 +1,49 @@
+"""Benchmarks of the real frameworks: every row is certified, and what was asked is what ran."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from end_to_end.conftest import Command
+
+from bakeoff.backends import NAMES
+
+
+def _bench(bakeoff: Command, *arguments: str) -> Any:
+    done = bakeoff("bench", "mnist-mlp", *arguments, "--budget", "1s", "--json")
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_every_backend_is_timed_and_certified(bakeoff: Command, mode: str) -> None:
+    summary = _bench(bakeoff, "--mode", mode)
+    timed = {m["backend"]: m for m in summary["measurements"]}
+    assert timed.keys() == set(NAMES)
+    refused = {name for name, m in timed.items() if m["status"] != "ok"}
+    assert refused == ({"numpy"} if mode == "compiled" else set())
+    for name in set(NAMES) - refused:
+        m = timed[name]
+        assert m["parity"]["verdict"] == "pass"
+        assert 0.2 < m["threads_used"] < 1.3, name  # of the one thread that it was given
+        assert m["samples_per_second"]["median"] > 500
+        assert m["peak_rss_mb"] > 0
+    assert len(summary["comparisons"]) == len(NAMES) - len(refused) - 1
+
+
+def test_adapters_against_hand_written_loops(bakeoff: Command) -> None:
+    summary = _bench(bakeoff, "--against-native")
+    ratios = {c["subject"]: c["ratio"]["median"] for c in summary["comparisons"]}
+    assert ratios.keys() == set(NAMES)
+    assert {c["rival"] for c in summary["comparisons"]} == {f"native.{name}" for name in NAMES}
+    assert all(0.1 < ratio < 100 for ratio in ratios.values())  # the speed itself is no test's
+
+
+def test_numpy_against_its_peers(bakeoff: Command) -> None:
+    bakeoff("install", "peers")
+    summary = _bench(bakeoff, "--peers")
+    assert {c["subject"] for c in summary["comparisons"]} == {"numpy"}
+    rivals = {c["rival"] for c in summary["comparisons"]}
+    assert {"peers.scikit_learn", "peers.mygrad", "peers.autograd", "peers.pydynet"} <= rivals
+    assert all(m["status"] == "ok" for m in summary["measurements"])
