@@ -23,7 +23,7 @@ Nothing is carried over, and no bound has to grow.
 formulas in float32, with other orders of summation, against float64, per tensor: the noise. A
 backend is allowed `MULTIPLE` times the noise, the same number for every backend and rung. Next to
 a kink (a ReLU at zero, two places that nearly tie in a max pool) rounding decides, and either way
-is right: every sum is kicked up and down by four times its rounding, and where that does far more
+is right: every sum is kicked up and down by 16 times its rounding, and where that does far more
 than a smooth function would make of it, what it does is allowed on top. In float64 the noise is
 smaller by 2⁻²⁹, the ratio of the unit roundoffs, as rounding is of first order in them; beside it
 stands the a-priori bound γₙ = n u / (1 - n u) of the largest value (Higham 2002, §3.1), n being

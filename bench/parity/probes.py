@@ -16,7 +16,7 @@ from .evidence import Probe
 _SEED = 0
 _BLOCK = 2  # steps in one call
 _SAMPLES = (4, 8)  # of a batch: at least, at most
-_FLOPS = 1e9  # what the oracle may spend on one batch, and ten times that on all
+_FLOPS = 1e9  # what the oracle may spend on one batch, and five times that on all
 
 
 def of_model(model: Model, steps: int) -> Probe:
@@ -51,7 +51,7 @@ def _size(model: Model, steps: int) -> tuple[int, int]:
     """Return samples per batch and steps: a large model is probed with fewer."""
     flops = model.cost.training_flops or 1
     samples = int(np.clip(_FLOPS / flops, *_SAMPLES))
-    return samples, int(np.clip(10 * _FLOPS / (flops * samples), min(steps, 3), steps))
+    return samples, int(np.clip(5 * _FLOPS / (flops * samples), min(steps, 3), steps))
 
 
 def _with_moving_rate(model: Model, steps: int) -> Model:

@@ -19,7 +19,7 @@ from ...models.optimizers import AdamW
 from .rounding import ORDERS, PATTERNS, Order, as_it_comes, rounded
 
 MULTIPLE = 16  # times the noise: a framework's kernels have their own orders, blocks and functions
-_KICK = 4  # roundings of a sum: what is nearer than that to a kink may fall on either side of it
+_KICK = MULTIPLE  # roundings of a sum: as far as a backend may be off, it may cross a kink
 _KINK = 8  # times the smooth bound: the least that a kick does, up and down, if it meets a kink
 UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # unit roundoffs
 
