@@ -21,15 +21,15 @@ Nothing is carried over, and no bound has to grow.
 
 **What is allowed** (`tolerance`). Rounding is measured on this net and this data: the oracle's own
 formulas in float32, with other orders of summation, against float64, per tensor: the noise. A
-backend is allowed `MULTIPLE` times the noise, the same number for every backend and rung. Next to
-a kink (a ReLU at zero, two places that nearly tie in a max pool) rounding decides, and either way
-is right: every sum is kicked up and down by 16 times its rounding, and where that does far more
+backend is allowed `MULTIPLE` times the noise, the same number for every backend and rung. Next to a
+kink (a ReLU at zero, two places that nearly tie in a max pool) rounding decides, and either way is
+right: every sum is kicked up and down by `MULTIPLE` of its roundings, and where that does far more
 than a smooth function would make of it, what it does is allowed on top. In float64 the noise is
 smaller by 2⁻²⁹, the ratio of the unit roundoffs, as rounding is of first order in them; beside it
-stands the a-priori bound γₙ = n u / (1 - n u) of the largest value (Higham 2002, §3.1), n being
-the terms of every sum on the way. After a step, an element may be where the update takes it from
-any gradient within its own tolerance: next to a zero gradient Adam may go either way, and
-elsewhere it may not.
+stands the a-priori bound γₙ = n u / (1 - n u) of the largest value (Higham 2002, §3.1), n being the
+terms of every sum on the way. After a step, an element may be where the update takes it from any
+gradient within its own tolerance: next to a zero gradient Adam may go either way, and elsewhere it
+may not.
 """
 
 from __future__ import annotations
