@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ..models import InputError
 from . import aggregate
-from .stats import Interval, bootstrap_ratio
+from .stats import Interval, bootstrap_ratio, verdict
 from .summary import Row
 
 Verdict = Literal["faster", "slower", "tie", "not comparable", "only in A", "only in B"]
@@ -82,9 +82,7 @@ def _judge(
     if reason := _obstacle(before, after):
         return "not comparable", None, reason
     ratio = bootstrap_ratio(aggregate.rates(new, after), aggregate.rates(old, before))
-    if ratio.low > 1:
-        return "faster", ratio, ""
-    return ("slower" if ratio.high < 1 else "tie"), ratio, ""
+    return verdict(ratio), ratio, ""
 
 
 def _rows(folder: Path) -> dict[tuple[str, str, str], Row]:

@@ -1,15 +1,18 @@
-"""Intervals: Student's t for a metric over seeds, a two-level bootstrap for throughput."""
+"""Intervals: Student's t for a metric over seeds, a two-level bootstrap for throughput; tests."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
+
+Verdict = Literal["faster", "slower", "tie"]
 
 
 class Interval(Struct, frozen=True):
@@ -64,6 +67,28 @@ def bootstrap_ratio(new: Sequence[Sequence[float]], old: Sequence[Sequence[float
     """Return the ratio of the medians of two independent samples, likewise."""
     ratio = float(np.median(np.concatenate(new)) / np.median(np.concatenate(old)))
     return _interval(ratio, _resampled_medians(new, key=0) / _resampled_medians(old, key=1))
+
+
+def verdict(ratio: Interval) -> Verdict:
+    """Judge a ratio of speeds: a tie where its interval holds 1."""
+    if ratio.low > 1:
+        return "faster"
+    return "slower" if ratio.high < 1 else "tie"
+
+
+def mann_whitney(
+    new: Sequence[Sequence[float]], old: Sequence[Sequence[float]]
+) -> tuple[float, float]:
+    """Return the two-sided p-value of Mann and Whitney's U test, and Cliff's delta.
+
+    delta = 2 U / (n m) - 1 = P(new > old) - P(new < old), of values by process, pooled: the p-value
+    takes them for independent, which blocks of one process are not; the bootstrap does not.
+    """
+    from scipy.stats import mannwhitneyu
+
+    a, b = np.concatenate(new), np.concatenate(old)
+    found = mannwhitneyu(a, b, alternative="two-sided")
+    return float(found.pvalue), float(2 * found.statistic / (len(a) * len(b)) - 1)
 
 
 def _resampled_medians(processes: Sequence[Sequence[float]], key: int) -> np.ndarray:
