@@ -321,7 +321,8 @@ def _time_to_target(complete: Sequence[_JobResult], facts: WorkloadFacts) -> Tim
         return None
     values = [_seconds_until(facts.target, result, facts) for result in complete]
     reached = [value for value in values if value is not None]
-    return TimeToTarget(*(mean_interval(reached) if reached else (None, None, None)), values)
+    middle, low, high = mean_interval(reached) if reached else (None, None, None)
+    return TimeToTarget(middle, low, high, values)
 
 
 def _seconds_until(target: float, result: _JobResult, facts: WorkloadFacts) -> float | None:
