@@ -21,11 +21,9 @@ def of_run(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> d
         "batch": f"{facts.batch_size:,}",
         "epochs": f"{facts.epochs:,}",
         "metric": f"{words.plain(facts.metric)}, {better} is better{target}",
+        "seeds": ", ".join(str(seeds) for seeds in sorted({row.seeds for row in rows})),
+        "execution": _shared(rows, parts),
     }
-    if rows:
-        shared = [part for part in words.EXECUTION if part not in parts]
-        said["seeds"] = ", ".join(str(seeds) for seeds in sorted({row.seeds for row in rows}))
-        said["execution"] = ", ".join(words.execution(rows[0], shared))
     return {name: value for name, value in said.items() if value}
 
 
@@ -34,7 +32,6 @@ def of_benchmark(
 ) -> dict[str, str]:
     """Return what was measured, by name."""
     sizes = sorted({m.batch_size for m in measurements})
-    shared = [part for part in words.EXECUTION if part not in parts]
     said = {
         "model": words.plain(facts.model),
         "dataset": _dataset(facts),
@@ -42,9 +39,15 @@ def of_benchmark(
         "training cost": _cost(facts),
         "batch": ", ".join(f"{size:,}" for size in sizes),
         "processes": ", ".join(str(n) for n in sorted({m.processes for m in measurements})),
-        "execution": ", ".join(words.execution(measurements[0], shared)),
+        "execution": _shared(measurements, parts),
     }
     return {name: value for name, value in said.items() if value}
+
+
+def _shared(entries: Sequence[Entry], parts: Sequence[str]) -> str:
+    """Return what all executions have in common."""
+    shared = [part for part in words.EXECUTION if part not in parts]
+    return ", ".join(words.execution(entries[0], shared)) if entries else ""
 
 
 def _dataset(facts: WorkloadFacts) -> str:

@@ -25,6 +25,7 @@ def render(summary: Summary) -> str:
         sections=found,
         plots=plots,
         charts=_json([plot.panels for plot in plots]),
+        has_curves=bool(summary.rows),
         peaks=tables.of_peaks(summary),
         machine=facts.machine(summary),
         versions=facts.versions(summary),

@@ -25,7 +25,7 @@ function hidden(section) {
 async function draw(place) {
   const {section, panel} = place.dataset;
   const spec = structuredClone(charts[section][panel]);
-  const by = document.querySelector("[name=by]:checked").value;
+  const by = document.querySelector("[name=by]:checked")?.value;
   spec.encoding.x = spec.usermeta.x[by] ?? spec.encoding.x;
   spec.params[0].value = hidden(section);
   drawn.get(place)?.finalize();

@@ -90,7 +90,7 @@ def _of_measurements(
     for phase, said in _PHASES.items():
         found = [m for m in summary.measurements if (m.workload, m.phase) == (facts.name, phase)]
         compared = [c for c in summary.comparisons if (c.workload, c.phase) == (facts.name, phase)]
-        if not found:
+        if not found and not (compared and summary.measurements):
             continue
         yield Section(
             name=f"{words.plain(facts.name)}: {said}",

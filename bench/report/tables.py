@@ -86,9 +86,6 @@ def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table
     """Return all that a benchmark measured on a workload in one phase."""
     columns = [
         _text("backend", lambda m: words.label(m, parts)),
-        _text("version", _version),
-        _text("mode", lambda m: words.plain(m.mode)),
-        _number("threads", lambda m: m.threads, _count),
         _number("batch", lambda m: m.batch_size, _count),
         Column("status", lambda m: Cell(m.status, tone=m.status), is_number=False),
         _parity(),
@@ -105,6 +102,9 @@ def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table
         _number("stage s", lambda m: m.stage_seconds, numbers.short),
         _number("peak MB", lambda m: m.peak_rss_mb, numbers.megabytes),
         _number("device MB", lambda m: m.device_memory_mb, numbers.megabytes),
+        _text("version", _version),
+        _text("mode", lambda m: words.plain(m.mode)),
+        _number("threads", lambda m: m.threads, _count),
         _number("threads used", lambda m: m.threads_used, numbers.short),
         _number("processes", lambda m: m.processes, _count),
         _number("discarded blocks", lambda m: m.discarded, _count),

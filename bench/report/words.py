@@ -21,30 +21,32 @@ PARITY = (
     "error found, in units of the noise."
 )
 HALF = "± is half a 95 % interval."
-READING = (
-    "± is half a 95 % interval over seeds; [low–high] is a 95 % bootstrap interval over processes "
-    "and their blocks of steps. The first block of steps holds any compilation and is not in "
-    "samples/s. To target: seconds of build, staging and training, compilation included and "
-    "evaluation not, to the end of the first epoch whose validation metric reaches the target; "
-    "of the seeds that reached it. Two accuracies are equivalent within a margin if two one-sided "
-    "t-tests over paired seeds, at 5 % each, show it."
+_INTERVALS = (
+    f"{HALF} [low–high] is a 95 % bootstrap interval over processes and their blocks of steps. The "
+    "first block of steps holds any compilation and is not in samples/s."
 )
-BENCH_READING = (
-    "Samples/s are of steady steps on batches staged before; end to end, gathering and staging are "
-    "inside. The first step holds any compilation. Latency is a prediction for one sample. GFLOP/s "
-    "count the formulas' operations, and the peak is that of a large matrix product on this "
-    "machine, with as many threads. Memory is what the process took beyond its imports. Threads "
-    "used: CPU time over wall time. Host overhead is the part of a step that does not grow with "
-    "the batch."
+_RUN = (
+    "To target: seconds of build, staging and training, compilation included and evaluation not, "
+    "to the end of the first epoch whose validation metric reaches the target, over the seeds that "
+    "reached it. Two metrics are equivalent within a margin if two one-sided t-tests over paired "
+    "seeds, at 5 % each, show it."
+)
+_BENCH = (
+    "The batches of samples/s were staged before; end to end, gathering and staging are inside. "
+    "Latency is a prediction for one sample. GFLOP/s count the formulas' operations; the peak is "
+    "that of a large matrix product on this machine, with as many threads. Memory is what the "
+    "process took beyond its imports. Threads used: CPU time over wall time. Host overhead is the "
+    "part of a step that does not grow with the batch."
 )
 EXECUTION = ("mode", "device", "dtype", "threads")
 
 
 def reading(summary: Summary) -> str:
     """Say how to read the tables of a run, of a benchmark, or of both."""
-    return " ".join(
-        ([READING] if summary.rows else []) + ([BENCH_READING] if summary.measurements else [])
-    )
+    said = [_INTERVALS]
+    said += [_RUN] if summary.rows else []
+    said += [_BENCH] if summary.measurements else []
+    return " ".join(said)
 
 
 def plain(text: str) -> str:

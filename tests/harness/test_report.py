@@ -18,6 +18,7 @@ from rich.console import Console
 from bakeoff.bench import report
 from bakeoff.bench.report import charts, html, markdown, numbers, terminal
 from bakeoff.bench.report.sections import sections
+from bakeoff.bench.stats import Interval
 from bakeoff.bench.summary import LossPoint, Metric, Parity, Point, Summary, TimeToTarget
 from harness import samples
 from harness.samples import parity as _parity
@@ -352,3 +353,32 @@ def test_each_execution_has_its_own_winner() -> None:
     text = markdown.render(_summary(*rows))
     assert "eager: torch is fastest: 4.00x as fast as jax" in text
     assert "compiled: jax is fastest: 2.22x as fast as torch" in text
+
+
+def test_a_comparison_without_a_measurement_in_its_phase_is_not_lost() -> None:
+    one = Interval(9000, 8800, 9200)
+    alone = samples.comparison(
+        "peers", "numpy", "joelnet", one, Interval(90, 88, 92), workload="w", phase="infer"
+    )
+    trained = samples.measurement("w", "numpy", "train", 64)
+    found = sections(_summary(measurements=[trained], more=[alone]))
+    assert [section.name for section in found] == ["w: training", "w: inference"]
+    assert "joelnet" in markdown.render(_summary(measurements=[trained], more=[alone]))
+    assert html.render(_summary(measurements=[trained], more=[alone]))
+
+
+def test_a_summary_that_says_nothing_of_the_new_figures_is_reported_as_before(
+    mixed: Summary,
+) -> None:
+    fields = ("losses", "seconds_to_target", "stage_seconds")
+    old = json.loads(msgspec.json.encode(mixed))
+    for row in old["rows"]:
+        for field in fields:
+            del row[field]
+        if row["parity"]:
+            del row["parity"]["layers"]
+    for field in ("measurements", "comparisons", "peaks"):
+        del old[field]
+    summary = msgspec.convert(old, Summary)
+    assert "96.00" in html.render(summary)
+    assert "torch is fastest: 4.00x as fast as numpy (no interval)" in markdown.render(summary)
