@@ -12,6 +12,7 @@ from ..parity.tolerance import MULTIPLE
 
 _PART_COLOURS = ["#4C78A8", "#F58518", "#54A24B", "#B279A2", "#9D755D"]
 _HEIGHT = 220
+_TICKS = 6  # about
 _LONG_LABEL = 16  # characters: two longer ones do not fit beside each other under a chart
 _SMALLEST, _LARGEST = 0.01, 1000.0  # of the parity's scale: beyond, an error is as good as none
 
@@ -50,7 +51,7 @@ def curves(
     drawing = drawing.encode(
         x=next(iter(axes.values())),
         y=y,
-        color=_colour(series, symbolSize=700),
+        color=_colour(series, symbolType="stroke", symbolSize=700),
         strokeDash=alt.StrokeDash("series:O", scale=alt.Scale(domain=labels, range=dashes)),
         strokeWidth=alt.StrokeWidth("series:O", scale=alt.Scale(domain=labels, range=widths)),
         tooltip=_tooltip(*fields, "value"),
@@ -58,11 +59,17 @@ def curves(
     return Panel(drawing, axes, zooms=True)
 
 
-def x_axis(field: str, title: str, *, logarithmic: bool = False) -> alt.X:
+def x_axis(field: str, title: str, *, ticks: int = _TICKS, logarithmic: bool = False) -> alt.X:
     """Return the x channel of a field."""
-    axis = alt.Axis(tickCount=6, grid=False, format=",~r")
+    axis = alt.Axis(tickCount=ticks, grid=False, format=",~r")
     scale = alt.Scale(type="log" if logarithmic else "linear", nice=False)
     return alt.X(f"{field}:Q", title=title, axis=axis, scale=scale)
+
+
+def count_axis(field: str, data: Data) -> alt.X:
+    """Return the x channel of a field of whole numbers, with no tick between two of them."""
+    counts = [entry[field] for entry in data]
+    return x_axis(field, field, ticks=min(_TICKS, max(counts) - min(counts)))
 
 
 def spans(values: Iterable[float], times: float) -> bool:

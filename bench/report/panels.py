@@ -68,7 +68,7 @@ def _loss(rows: Sequence[tuple[str, Row]], series: Sequence[Series]) -> Panel:
     logarithmic = drawings.spans(losses, 10)
     title = "Training loss (log scale)" if logarithmic else "Training loss"
     y = drawings.y_axis(logarithmic=logarithmic)
-    axes = {"step": drawings.x_axis("step", "step"), "seconds": _seconds_axis(data)}
+    axes = {"step": drawings.count_axis("step", data), "seconds": _seconds_axis(data)}
     return drawings.curves(series, data, axes, y, title)
 
 
@@ -83,7 +83,7 @@ def _metric(
     ]  # fmt: skip
     percentage = numbers.is_percentage(facts.metric)
     y = drawings.y_axis(logarithmic=False, percentage=percentage)
-    axes = {"step": drawings.x_axis("epoch", "epoch"), "seconds": _seconds_axis(data)}
+    axes = {"step": drawings.count_axis("epoch", data), "seconds": _seconds_axis(data)}
     return drawings.curves(series, data, axes, y, f"Validation {words.plain(facts.metric)}")
 
 
@@ -132,14 +132,14 @@ def _bars(
 
 
 def _phases(label: str, row: Row) -> Data:
-    first = row.first_block_seconds
-    later = row.losses[-1].seconds - first if row.losses and first is not None else None
+    if not row.losses or row.first_block_seconds is None:
+        return []
     return _parts(label, label, {
         "import": row.import_seconds,
         "build": row.build_seconds,
         "staging": row.stage_seconds,
-        "first block": first,
-        "other blocks": later,
+        "first block": row.first_block_seconds,
+        "other blocks": max(0.0, row.losses[-1].seconds - row.first_block_seconds),
     })  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> It
     rows = [row for row in summary.rows if row.workload == facts.name]
     if not rows and summary.measurements:
         return
-    rows = words.fastest_first(rows)
+    ranked = words.fastest_first(rows)
     compared = [c for c in summary.comparisons if c.workload == facts.name]
     yield Section(
         name=words.plain(facts.name),
@@ -74,13 +74,13 @@ def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> It
         facts=about.of_run(facts, rows, parts),
         workload=facts,
         entries=[(words.label(row, parts), row) for row in rows],
-        brief=tables.brief_of_rows(facts, rows, parts),
+        brief=tables.brief_of_rows(facts, ranked, parts),
         tables=_present(
-            tables.of_rows(facts, rows, parts),
-            tables.of_certificates(rows, parts),
+            tables.of_rows(facts, ranked, parts),
+            tables.of_certificates(ranked, parts),
             *_comparisons(compared),
         ),
-        problems=list(_problems(rows, parts)),
+        problems=list(_problems(ranked, parts)),
     )
 
 

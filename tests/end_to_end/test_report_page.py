@@ -155,7 +155,7 @@ def test_curves_are_over_steps_or_over_the_wall_time(opened: _Opened) -> None:
 
 @_on("run")
 def test_hovering_tells_the_values(opened: _Opened) -> None:
-    bar = opened.page.locator(".chart").nth(2).locator(".mark-rect.role-mark path").first
+    bar = opened.page.locator('.chart:nth-child(3) .mark-rect [aria-label*="torch"]').first
     bar.scroll_into_view_if_needed()
     bar.hover()
     expect(opened.page.locator("#vg-tooltip-element.visible")).to_contain_text("10,000")
