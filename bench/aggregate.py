@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import mean, median
+from statistics import fmean, mean, median
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +17,7 @@ from . import records
 from .environments import Backend
 from .parity import of_run as certificates
 from .parity.certificate import Certificate, in_words
+from .parity.ladder import BEYOND
 from .plan import RunSpec, job_name, read_run
 from .records import (
     Block,
@@ -28,9 +31,20 @@ from .records import (
     Started,
     TimedOut,
 )
-from .stats import Interval, bootstrap_median, equivalence, mean_interval
+from .stats import (
+    Interval,
+    bootstrap_median,
+    bootstrap_ratio,
+    equivalence,
+    mann_whitney,
+    mean_interval,
+    verdict,
+)
 from .summary import (
     SCHEMA_VERSION,
+    Comparison,
+    LayerError,
+    LossPoint,
     LossRange,
     Metric,
     Parity,
@@ -39,11 +53,13 @@ from .summary import (
     Rung,
     Status,
     Summary,
+    TimeToTarget,
     WorkloadFacts,
 )
 
 _MARGINS = {"accuracy": 0.005, "macro_f1": 0.005}  # half a point
 _RELATIVE_MARGIN = 0.01  # of NumPy's value, for other metrics
+_MOST_POINTS = 200  # of a curve of losses
 _WORST_FIRST: tuple[Status, ...] = ("failed", "timeout", "interrupted", "unsupported", "ok")
 
 
@@ -78,6 +94,7 @@ def summarize(folder: Path) -> Summary:
         machine=spec.machine,
         workloads=spec.workloads,
         rows=rows,
+        comparisons=list(_comparisons(folder, spec, rows)),
     )
 
 
@@ -139,6 +156,9 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         peak_rss_mb=_median([r.finished.peak_rss_mb for r in complete if r.finished]),
         parameters=facts.parameters,
         curve=curve,
+        stage_seconds=_median([sum(b.stage_seconds for b in r.blocks) for r in complete]),
+        seconds_to_target=_time_to_target(complete, facts),
+        losses=_losses(complete),
     )
 
 
@@ -148,10 +168,9 @@ def _with_parity(folder: Path, row: Row, rows: list[Row]) -> Row:
         return row
     parity = parity_of(certificate)
     if certificate.rungs:
-        equivalent = _equivalent(row, rows)
-        accuracy = Rung("accuracy", equivalent, None)
+        accuracy = _accuracy(row, rows)
         parity = msgspec.structs.replace(parity, rungs=[*parity.rungs, accuracy])
-        if parity.verdict == "pass" and equivalent is False:
+        if parity.verdict == "pass" and accuracy.passes is False:
             reason = "accuracy: not equivalent to NumPy's over the paired seeds"
             parity = msgspec.structs.replace(parity, verdict="fail", reason=reason)
     return msgspec.structs.replace(row, parity=parity)
@@ -171,19 +190,71 @@ def parity_of(certificate: Certificate) -> Parity:
         certificate=certificate.key,
         reason=reason,
         deviations=certificate.deviations,
+        layers=_layers(certificate),
     )
 
 
-def _equivalent(row: Row, rows: list[Row]) -> bool | None:
-    """Compare a row's metric with NumPy's, seed by seed; None if that cannot be told."""
+def _accuracy(row: Row, rows: list[Row]) -> Rung:
+    """Compare a row's metric with NumPy's, seed by seed, if it can be."""
     oracle = next((r for r in rows if (r.workload, r.backend) == (row.workload, "numpy")), None)
     if oracle is None or row.metric is None or oracle.metric is None:
-        return None
+        return Rung("accuracy", None, None)
     mine, theirs = row.metric.values, oracle.metric.values
     if not len(mine) == len(theirs) == row.seeds:
-        return None  # some seeds did not finish: there are no pairs
+        return Rung("accuracy", None, None)  # some seeds did not finish: there are no pairs
     margin = _MARGINS.get(row.metric.name, _RELATIVE_MARGIN * abs(oracle.metric.mean))
-    return equivalence([a - b for a, b in zip(mine, theirs, strict=True)], margin)
+    differences = [a - b for a, b in zip(mine, theirs, strict=True)]
+    return Rung("accuracy", equivalence(differences, margin), None, margin)
+
+
+def _layers(certificate: Certificate) -> list[LayerError]:
+    """Return the worst errors by layer, in the order of the model, which that of outputs is."""
+    forward: dict[str, float] = {}
+    gradients: dict[str, float] = {}
+    for check in certificate.checks:
+        ratio = BEYOND if check.problem else check.ratio
+        if check.rung == "forward":
+            forward[check.tensor] = ratio
+        elif check.rung == "gradients":
+            layer = check.tensor.rpartition(".")[0]
+            gradients[layer] = max(ratio, gradients.get(layer, 0.0))
+    return [
+        LayerError(layer, forward.get(layer), gradients.get(layer))
+        for layer in dict.fromkeys([*forward, *gradients])
+    ]
+
+
+def _comparisons(folder: Path, spec: RunSpec, rows: list[Row]) -> Iterator[Comparison]:
+    """Compare the fastest row of each workload and mode with every other that is comparable."""
+    for facts in spec.workloads:
+        for mode in spec.modes:
+            speeds = [
+                (row.samples_per_second.median, row)
+                for row in rows
+                if (row.workload, row.mode) == (facts.name, mode)
+                and row.comparable
+                and row.samples_per_second
+            ]
+            ranked = [row for _, row in sorted(speeds, key=lambda speed: -speed[0])]
+            found = [(row.backend, rates(folder, row)) for row in ranked]
+            for rival, theirs in found[1:]:
+                subject, ours = found[0]
+                ratio = bootstrap_ratio(ours, theirs)
+                p_value, effect = mann_whitney(ours, theirs)
+                yield Comparison(
+                    kind="backends",
+                    workload=facts.name,
+                    phase="train",
+                    batch_size=facts.batch_size,
+                    threads=spec.threads,
+                    mode=mode,
+                    subject=subject,
+                    rival=rival,
+                    ratio=ratio,
+                    p_value=p_value,
+                    effect=effect,
+                    verdict=verdict(ratio),
+                )
 
 
 def _read_job(folder: Path, seed: int) -> _JobResult:
@@ -250,6 +321,54 @@ def _curve(complete: Sequence[_JobResult], metric: str) -> list[Point]:
         )
         for epochs in zip(*(result.epochs for result in complete), strict=True)
     ]
+
+
+def _losses(complete: Sequence[_JobResult]) -> list[LossPoint]:
+    curves = [_loss_curve(result.blocks) for result in complete]
+    return [
+        LossPoint(
+            step=points[0].step,
+            seconds=fmean(point.seconds for point in points),
+            loss=fmean(point.loss for point in points),
+        )
+        for points in zip(*curves, strict=True)
+    ]
+
+
+def _loss_curve(blocks: Sequence[Block]) -> list[LossPoint]:
+    """Return the mean loss of every few blocks, so few that there are not too many points."""
+    size = math.ceil(len(blocks) / _MOST_POINTS)
+    points, step, seconds = [], 0, 0.0
+    for first in range(0, len(blocks), size):
+        group = blocks[first : first + size]
+        losses = [loss for block in group for loss in block.losses]
+        step += len(losses)
+        seconds += sum(block.train_seconds for block in group)
+        points.append(LossPoint(step, seconds, fmean(losses)))
+    return points
+
+
+def _time_to_target(complete: Sequence[_JobResult], facts: WorkloadFacts) -> TimeToTarget | None:
+    from_the_start = all(result.epochs[0].epoch == 1 for result in complete)
+    if facts.target is None or not complete or not from_the_start:
+        return None
+    values = [_seconds_until(facts.target, result, facts) for result in complete]
+    reached = [value for value in values if value is not None]
+    middle, low, high = mean_interval(reached) if reached else (None, None, None)
+    return TimeToTarget(middle, low, high, values)
+
+
+def _seconds_until(target: float, result: _JobResult, facts: WorkloadFacts) -> float | None:
+    """Return the seconds of build, staging and training until the target; None if it is missed."""
+    reaches = operator.le if facts.lower_is_better else operator.ge
+    for epoch in result.epochs:
+        if result.built and reaches(epoch.metrics[facts.metric], target):
+            return result.built.build_seconds + sum(
+                block.stage_seconds + block.train_seconds
+                for block in result.blocks
+                if block.epoch <= epoch.epoch
+            )
+    return None
 
 
 def _seconds_by_epoch(result: _JobResult) -> dict[int, float]:

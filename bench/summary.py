@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from .machine import Machine
 from .records import Phase
-from .stats import Interval
+from .stats import Interval, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -51,24 +51,62 @@ class Point(Struct, frozen=True):
     seconds: float
 
 
+class LossPoint(Struct, frozen=True):
+    """The mean training loss of some blocks of steps, averaged over seeds.
+
+    `step` counts updates, `seconds` the training time, both up to the last of these blocks.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+
+
+class TimeToTarget(Struct, frozen=True):
+    """Seconds until the validation metric reached the workload's target, per finished seed.
+
+    They hold the build, the staging and the training with its compilation, up to the end of the
+    first epoch that reached it; not the evaluation. Null where no epoch did. The mean and its 95 %
+    t-interval are of the seeds that reached it.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    values: list[float | None]
+
+
 class Rung(Struct, frozen=True):
     """A rung of the parity ladder: `ratio` is its worst error in units of rounding noise.
 
     `accuracy` is the equivalence test of the metric against NumPy's over paired seeds (two
-    one-sided t-tests); it has no ratio, and `passes` is null where it shows nothing either way.
+    one-sided t-tests) within `margin`, in units of the metric; it has no ratio, and `passes` is
+    null where it shows nothing either way.
     """
 
     name: str
     passes: bool | None
     ratio: float | None
+    margin: float | None = None
+
+
+class LayerError(Struct, frozen=True):
+    """The worst errors of a layer's output and of its gradients, in units of rounding noise.
+
+    Null where a layer has no weights; 1e30 where a tensor is missing, misshapen or not finite.
+    """
+
+    layer: str
+    forward: float | None
+    gradients: float | None
 
 
 class Parity(Struct, frozen=True, kw_only=True):
     """The row's certificate: does this backend compute what NumPy computes in float64?
 
     `verdict` is pass, fail, unsupported or error; only a row that passes is comparable. `worst`
-    says where the largest error is, `reason` what failed, and why if that is known. `certificate`
-    is its key; the whole of it is in the run's folder.
+    says where the largest error is, `reason` what failed, and why if that is known. `layers` are in
+    the order of the model. `certificate` is its key; the whole of it is in the run's folder.
     """
 
     verdict: str
@@ -78,13 +116,16 @@ class Parity(Struct, frozen=True, kw_only=True):
     certificate: str
     reason: str = ""
     deviations: list[str] = []
+    layers: list[LayerError] = []
 
 
 class Row(Struct, frozen=True, kw_only=True):
     """A backend on a workload. `status` is the worst of its seeds, `reason` says why in one line.
 
     `seeds` is how many were asked for. `first_block_seconds` is the first call of `train`, which
-    holds any compilation, and is not in `samples_per_second`. `missing`: no interpreter has it.
+    holds any compilation, and is not in `samples_per_second`. `stage_seconds` is the staging of
+    all batches. `losses` are the curve of the training loss by step, `curve` is by epoch.
+    `seconds_to_target` is null where the workload has no target. `missing`: no interpreter has it.
     """
 
     workload: str
@@ -109,6 +150,9 @@ class Row(Struct, frozen=True, kw_only=True):
     parameters: int
     curve: list[Point]
     parity: Parity | None = None
+    stage_seconds: float | None = None
+    seconds_to_target: TimeToTarget | None = None
+    losses: list[LossPoint] = []
 
     @property
     def comparable(self) -> bool:
@@ -195,7 +239,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     rival_samples_per_second: Interval | None = None
     p_value: float
     effect: float
-    verdict: Literal["faster", "slower", "tie"]
+    verdict: Verdict
 
 
 class WorkloadFacts(Struct, frozen=True, kw_only=True):
@@ -217,9 +261,11 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """The whole file: `rows` of `bakeoff run`, `measurements` and `comparisons` of `bakeoff bench`.
+    """The whole file: `rows` of `bakeoff run` or `measurements` of `bakeoff bench`.
 
-    `peaks` are the SGEMM GFLOP/s that this machine reached in the run, by number of threads.
+    `comparisons` are those of either; a run compares the fastest of each workload and mode with
+    every other. `peaks` are the SGEMM GFLOP/s that this machine reached in the run, by number of
+    threads.
     """
 
     schema_version: int

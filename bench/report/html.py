@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-import msgspec
 import vl_convert
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..summary import Summary
-from . import charts, words
-from .sections import TEXT_COLUMNS, sections
+from . import charts, facts, tables, words
+from .sections import sections
 
 
 def render(summary: Summary) -> str:
@@ -20,22 +19,29 @@ def render(summary: Summary) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    panels = charts.panels(summary)
-    return environment.from_string(source).render(
-        sections=sections(summary),
-        panels=panels,
-        charts=_json(panels),
-        cells=msgspec.structs.astuple,
-        text_columns=TEXT_COLUMNS,
-        machine=words.machine(summary),
-        versions=words.versions(summary),
+    found = sections(summary)
+    plots = charts.plots(found)
+    return environment.from_string(_read("page.html.j2")).render(
+        sections=found,
+        plots=plots,
+        charts=_json([plot.panels for plot in plots]),
+        has_curves=bool(summary.rows),
+        peaks=tables.of_peaks(summary),
+        machine=facts.machine(summary),
+        versions=facts.versions(summary),
+        settings=facts.settings(summary),
         command=words.plain(summary.command),
         created=words.plain(summary.created),
         parity=words.PARITY,
-        reading=words.READING,
+        reading=words.reading(summary),
+        style=Markup(_read("report.css")),
         vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
+        script=Markup(_read("report.js")),
     )
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _json(value: object) -> Markup:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import html
 import re
-
-import msgspec
+from collections.abc import Iterable
 
 from ..summary import Summary
-from . import words
-from .sections import TEXT_COLUMNS, Cells, Section, sections
+from . import facts, tables, words
+from .sections import Section, sections
+from .tables import Table
 
 _SPECIAL = re.compile(r"[\\`*|~]|\[(?=\^)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|^[-+#=]")
+_WIDE = 14  # columns: a table of more is folded away
 
 
 def render(summary: Summary) -> str:
     """Return the text of `report.md`."""
     blocks = ["# bakeoff report", escape(words.PARITY)]
     for section in sections(summary):
-        blocks += _workload(section)
-    blocks += ["![Training loss, validation metric and speed per workload](report.png)"]
-    blocks += [escape(words.READING), "## Machine", _bullets(words.machine(summary))]
-    blocks += ["## Versions", _bullets(words.versions(summary)), "## Command"]
-    blocks += [f"    {words.plain(summary.command)}"]
+        blocks += _section(section)
+    blocks += ["![The first charts of each workload](report.png)", escape(words.reading(summary))]
+    blocks += ["## Machine", _bullets(facts.machine(summary).items())]
+    if peaks := tables.of_peaks(summary):
+        blocks.append(_folded(peaks))
+    blocks += ["## Versions", _bullets(facts.versions(summary).items())]
+    if settings := facts.settings(summary):
+        blocks += ["## Settings", _bullets(settings.items())]
+    blocks += ["## Command", f"    {words.plain(summary.command)}"]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -31,25 +36,29 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", html.escape(text, quote=False))
 
 
-def _workload(section: Section) -> list[str]:
-    facts = " · ".join(f"{name}: {escape(value)}" for name, value in section.facts.items())
+def _section(section: Section) -> list[str]:
+    said = " · ".join(f"{name}: {escape(value)}" for name, value in section.facts.items())
     blocks = [f"## {escape(section.name)}", f"**{escape(section.headline)}**"]
     blocks += [escape(section.description)] if section.description else []
-    blocks += [facts, _table(section)]
-    problems = {line.cells.backend: line.reason or "" for line in section.problems}
-    return [*blocks, _bullets(problems)] if problems else blocks
+    results, *others = section.tables
+    if len(results.columns) > _WIDE:
+        results, others = section.brief, section.tables
+    blocks += [said, _table(results)]
+    if section.problems:
+        blocks.append(_bullets((problem.name, problem.reason) for problem in section.problems))
+    return [*blocks, *map(_folded, others)]
 
 
-def _table(section: Section) -> str:
-    titles = msgspec.structs.astuple(section.titles)
-    rule = ["---"] * TEXT_COLUMNS + ["---:"] * (len(titles) - TEXT_COLUMNS)
-    lines = [_line(section.titles), f"| {' | '.join(rule)} |"]
-    return "\n".join(lines + [_line(line.cells) for line in section.lines])
+def _folded(table: Table) -> str:
+    return f"<details>\n<summary>{table.name}</summary>\n\n{_table(table)}\n\n</details>"
 
 
-def _line(cells: Cells) -> str:
-    return f"| {' | '.join(escape(cell) for cell in msgspec.structs.astuple(cells))} |"
+def _table(table: Table) -> str:
+    rule = ["---:" if column.is_number else "---" for column in table.columns]
+    lines = [[escape(column.title) for column in table.columns], rule]
+    lines += [[escape(cell.text) for cell in line] for line in table.lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _bullets(said: dict[str, str]) -> str:
-    return "\n".join(f"- **{escape(name)}**: {escape(value)}" for name, value in said.items())
+def _bullets(said: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{escape(name)}**: {escape(value)}" for name, value in said)

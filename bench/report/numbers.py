@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ..stats import Interval
-from ..summary import LossRange, Metric
+from ..summary import LossRange, Metric, TimeToTarget
 
 DASH = "–"
 NO_BREAK = "\u00a0"  # a value and its unit stay on one line
@@ -28,11 +29,19 @@ def rate(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < 1e9 else significant(value, 4)
 
 
-def rate_interval(interval: Interval | None) -> str:
+def interval(found: Interval | None, form: Callable[[float], str]) -> str:
     """Format as `median [low–high]`."""
-    if interval is None:
+    if found is None:
         return DASH
-    return f"{rate(interval.median)} [{rate(interval.low)}–{rate(interval.high)}]"
+    return f"{form(found.median)} [{form(found.low)}–{form(found.high)}]"
+
+
+def rate_and_half(found: Interval | None) -> str:
+    """Format as `median ± half the interval`, the latter in percent of the median."""
+    if found is None:
+        return DASH
+    half = 50 * (found.high - found.low) / found.median
+    return f"{rate(found.median)}{_PLUS_MINUS}{significant(half, 2)}{NO_BREAK}%"
 
 
 def ratio(value: float | None) -> str:
@@ -40,8 +49,18 @@ def ratio(value: float | None) -> str:
     return DASH if value is None else f"{significant(value, 3)}x"
 
 
-def seconds(value: float | None) -> str:
-    """Format seconds, without the unit."""
+def between(found: Interval) -> str:
+    """Format an interval for a sentence, as `1.31 to 1.52`."""
+    return f"{significant(found.low, 3)} to {significant(found.high, 3)}"
+
+
+def noise(value: float) -> str:
+    """Format an error in units of rounding noise."""
+    return f"{value:.1f}x" if value < 1000 else f"{value:.1e}x"
+
+
+def short(value: float | None) -> str:
+    """Format to three digits, without a unit: seconds, GFLOP/s."""
     return DASH if value is None else significant(value, 3)
 
 
@@ -55,6 +74,33 @@ def loss_range(loss: LossRange | None) -> str:
     if loss is None:
         return DASH
     return f"{significant(loss.first, 4)} → {significant(loss.last, 4)}"
+
+
+def mean_to_target(found: TimeToTarget | None) -> str:
+    """Format the mean, and how many seeds reached the target if not all did."""
+    if found is None:
+        return DASH
+    if found.mean is None:
+        return "not reached"
+    return significant(found.mean, 3) + _some(found)
+
+
+def time_to_target(found: TimeToTarget | None) -> str:
+    """Format likewise, as `mean ± half the interval`."""
+    if found is None or found.mean is None or found.low is None or found.high is None:
+        return mean_to_target(found)
+    half = (found.high - found.low) / 2
+    return f"{significant(found.mean, 3)}{_PLUS_MINUS}{significant(half, 2)}{_some(found)}"
+
+
+def _some(found: TimeToTarget) -> str:
+    reached = sum(value is not None for value in found.values)
+    return "" if reached == len(found.values) else f" ({reached}/{len(found.values)})"
+
+
+def margin(metric: str, value: float) -> str:
+    """Format how far two values of a metric may be apart, accuracy in points of a percent."""
+    return f"{100 * value:g} points" if is_percentage(metric) else significant(value, 2)
 
 
 def is_percentage(metric: str) -> bool:

@@ -1,115 +1,141 @@
-"""A summary as text in tables, ready to be laid out: one `Section` per workload."""
+"""A summary in sections, ready to be laid out: one per workload of a run, and one per workload
+and phase of a benchmark.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from ..summary import Row, Status, Summary, WorkloadFacts
-from . import numbers, words
+from ..summary import Comparison, Measurement, Status, Summary, WorkloadFacts
+from . import facts as about
+from . import tables, words
+from .tables import Table
+from .words import Entry
+
+_PHASES = {"train": "training", "infer": "inference"}
+_KINDS = {
+    "backends": "Backends compared",
+    "native": "Adapters against nets written by hand",
+    "peers": "NumPy against libraries of pure Python",
+}
 
 
-class Cells(Struct, frozen=True, kw_only=True):
-    """One line of a table, its titles included, from left to right."""
+class Problem(Struct, frozen=True):
+    """Why something is not as it should be, and what it is; `status` is ok for a mere warning."""
 
-    backend: str
-    version: str
-    status: str
-    metric: str
-    loss: str
-    parity: str
-    speed: str
-    ratio: str
-    first_block: str
-    imports: str
-    build: str
-    memory: str
-
-
-TEXT_COLUMNS = 3  # backend, version and status; the others hold numbers
-
-
-class Line(Struct, frozen=True):
-    """A row: its cells, and why it is not ok."""
-
+    name: str
     status: Status
-    reason: str | None
-    cells: Cells
+    reason: str
 
 
 class Section(Struct, frozen=True, kw_only=True):
-    """All that is said about one workload."""
+    """All that is said about one workload, in one phase if it is a benchmark's.
+
+    `entries` are its rows or measurements by label. `brief` has the essential columns of the
+    results, which are the first of `tables`.
+    """
 
     name: str
     description: str
     headline: str
     facts: dict[str, str]
-    titles: Cells
-    lines: list[Line]
-
-    @property
-    def problems(self) -> list[Line]:
-        """The lines that have something to explain."""
-        return [line for line in self.lines if line.reason is not None]
+    workload: WorkloadFacts
+    entries: Sequence[tuple[str, Entry]]
+    brief: Table
+    tables: list[Table]
+    problems: list[Problem]
 
 
 def sections(summary: Summary) -> list[Section]:
-    """Return one section per workload, in the order of the summary."""
-    parts = words.varying(summary.rows)
+    """Return the sections in the order of the summary's workloads."""
+    parts = words.varying([*summary.rows, *summary.measurements])
     return [
-        _section(facts, [row for row in summary.rows if row.workload == facts.name], parts)
+        section
         for facts in summary.workloads
+        for section in [
+            *_of_rows(summary, facts, parts),
+            *_of_measurements(summary, facts, parts),
+        ]
     ]
 
 
-def _section(facts: WorkloadFacts, rows: list[Row], parts: Sequence[str]) -> Section:
-    ranked = words.ranking(rows)
-    fastest = ranked[0][1].median if ranked else None
-    finished = [row for row, _ in ranked]
-    ordered = finished + [row for row in rows if row not in finished]
-    return Section(
+def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> Iterator[Section]:
+    rows = [row for row in summary.rows if row.workload == facts.name]
+    if not rows and summary.measurements:
+        return
+    ranked = words.fastest_first(rows)
+    compared = [c for c in summary.comparisons if c.workload == facts.name]
+    yield Section(
         name=words.plain(facts.name),
         description=words.plain(facts.description),
-        headline=words.headline(facts, rows, parts),
-        facts=words.facts_of(facts, rows, parts),
-        titles=_titles(facts),
-        lines=[_line(row, parts, fastest) for row in ordered],
+        headline=words.headline(facts, rows, compared, parts),
+        facts=about.of_run(facts, rows, parts),
+        workload=facts,
+        entries=[(words.label(row, parts), row) for row in rows],
+        brief=tables.brief_of_rows(facts, ranked, parts),
+        tables=_present(
+            tables.of_rows(facts, ranked, parts),
+            tables.of_certificates(ranked, parts),
+            *_comparisons(compared),
+        ),
+        problems=list(_problems(ranked, parts)),
     )
 
 
-def _titles(facts: WorkloadFacts) -> Cells:
-    return Cells(
-        backend="backend",
-        version="version",
-        status="status",
-        metric=f"test {words.plain(facts.metric)}",
-        loss="training loss",
-        parity="parity",
-        speed="samples/s",
-        ratio="vs fastest",
-        first_block="first block s",
-        imports="import s",
-        build="build s",
-        memory="peak MB",
-    )
+def _of_measurements(
+    summary: Summary, facts: WorkloadFacts, parts: Sequence[str]
+) -> Iterator[Section]:
+    for phase, said in _PHASES.items():
+        found = [m for m in summary.measurements if (m.workload, m.phase) == (facts.name, phase)]
+        compared = [c for c in summary.comparisons if (c.workload, c.phase) == (facts.name, phase)]
+        if not found and not (compared and summary.measurements):
+            continue
+        yield Section(
+            name=f"{words.plain(facts.name)}: {said}",
+            description=words.plain(facts.description),
+            headline=words.bench_headline(found, compared, parts),
+            facts=about.of_benchmark(facts, found, parts),
+            workload=facts,
+            entries=[(words.label(m, parts), m) for m in found],
+            brief=tables.brief_of_measurements(found, parts),
+            tables=_present(
+                tables.of_measurements(found, parts),
+                *_comparisons(compared),
+                tables.of_certificates(found, parts),
+            ),
+            problems=list(_problems(found, parts)),
+        )
 
 
-def _line(row: Row, parts: Sequence[str], fastest: float | None) -> Line:
-    speed = row.samples_per_second if row.comparable else None
-    compared = numbers.ratio(speed.median / fastest if speed and fastest else None)
-    cells = Cells(
-        backend=words.label(row, parts),
-        version=words.plain(row.framework_version or numbers.DASH),
-        status=words.status(row),
-        metric=numbers.metric_interval(row.metric),
-        loss=numbers.loss_range(row.loss),
-        parity=words.parity(row) if row.status == "ok" else numbers.DASH,
-        speed=numbers.rate_interval(row.samples_per_second),
-        ratio="not comparable" if row.status == "ok" and not row.comparable else compared,
-        first_block=numbers.seconds(row.first_block_seconds),
-        imports=numbers.seconds(row.import_seconds),
-        build=numbers.seconds(row.build_seconds),
-        memory=numbers.megabytes(row.peak_rss_mb),
-    )
-    return Line(row.status, words.reason(row), cells)
+def _present(*found: Table | None) -> list[Table]:
+    return [table for table in found if table is not None]
+
+
+def _comparisons(found: Sequence[Comparison]) -> Iterator[Table]:
+    for kind, name in _KINDS.items():
+        if ours := [comparison for comparison in found if comparison.kind == kind]:
+            yield tables.of_comparisons(name, ours)
+
+
+def _problems(entries: Sequence[Entry], parts: Sequence[str]) -> Iterator[Problem]:
+    """Yield each problem of a backend once, with the batch sizes that it is said of."""
+    batches: dict[Problem, list[int]] = {}
+    for problem, entry in _found_problems(entries, parts):
+        batch = [entry.batch_size] if isinstance(entry, Measurement) else []
+        batches.setdefault(problem, []).extend(batch)
+    for problem, sizes in batches.items():
+        of = f", batch {words.listing([f'{size:,}' for size in sizes])}" if sizes else ""
+        yield Problem(problem.name + of, problem.status, problem.reason)
+
+
+def _found_problems(
+    entries: Iterable[Entry], parts: Sequence[str]
+) -> Iterator[tuple[Problem, Entry]]:
+    for entry in entries:
+        name = words.label(entry, parts)
+        if why := words.reason(entry):
+            yield Problem(name, entry.status, why), entry
+        for flag in entry.flags if isinstance(entry, Measurement) else []:
+            yield Problem(name, "ok", words.plain(flag)), entry

@@ -1,20 +1,21 @@
 """The summary as Rich tables, for the command line; names are shown as they are, never as markup.
 
-The few columns that fit 80 characters; the reports have them all.
+The essential columns; the reports have them all.
 """
 
 from __future__ import annotations
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..summary import Status, Summary
+from ..summary import Summary
 from . import words
-from .sections import Cells, Section, sections
+from .sections import Section, sections
+from .tables import Table as Results
 
-_STYLES: dict[Status, str] = {
+_STYLES = {
     "ok": "green",
     "failed": "red",
     "timeout": "red",
@@ -25,33 +26,26 @@ _STYLES: dict[Status, str] = {
 
 
 def tables(summary: Summary) -> list[RenderableType]:
-    """Return what to print: per workload a headline, a table and reasons, then the caveat."""
+    """Return what to print: per section a headline, a table and reasons, then the caveat."""
     printed: list[RenderableType] = []
     for section in sections(summary):
-        printed += [Text(section.name, "bold"), Text(section.headline), _table(section)]
-        printed += [_problem(line.cells.backend, line.reason or "") for line in section.problems]
+        printed += [Text(section.name, "bold"), Text(section.headline), _table(section.brief)]
+        printed += _problems(section)
         printed.append(Text())
-    return [*printed, Text(words.PARITY, "dim")]
+    return [*printed, Text(f"{words.PARITY} {words.HALF}", "dim")]
 
 
-def _table(section: Section) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    titles = section.titles
-    table.add_column(titles.backend, overflow="fold")
-    table.add_column(titles.parity)
-    for title in _numbers(titles):
-        table.add_column(Text(title), justify="right", overflow="fold")
-    for line in section.lines:
-        status = Text(line.cells.status, _STYLES[line.status])
-        if line.status == "ok":  # its certificate is the news
-            status = Text(line.cells.parity, "red" if line.reason else "green")
-        table.add_row(Text(line.cells.backend), status, *map(Text, _numbers(line.cells)))
+def _table(results: Results) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in results.columns:
+        justify: JustifyMethod = "right" if column.is_number else "left"
+        table.add_column(Text(column.title), justify=justify, overflow="fold")
+    for line in results.lines:
+        table.add_row(*(Text(cell.text, _STYLES.get(cell.tone, "")) for cell in line))
     return table
 
 
-def _numbers(cells: Cells) -> list[str]:
-    return [cells.metric, cells.speed, cells.ratio]
-
-
-def _problem(backend: str, reason: str) -> Text:
-    return Text.assemble((backend, "bold"), ": ", reason)
+def _problems(section: Section) -> list[Text]:
+    return [
+        Text.assemble((problem.name, "bold"), ": ", problem.reason) for problem in section.problems
+    ]

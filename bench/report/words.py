@@ -1,16 +1,18 @@
-"""What a summary says in words: names of rows, the headline, the facts. Called by `sections`.
+"""What a summary says in words: names of rows, verdicts, the headline. Called by `sections`.
 
-The words are cautious: intervals that overlap are a tie, and one seed is called one seed.
+The words are cautious: a ratio whose interval holds 1 is a tie, and one seed is called one seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..parity.tolerance import MULTIPLE
 from ..stats import Interval
-from ..summary import Row, Summary, WorkloadFacts
+from ..summary import Comparison, Measurement, Row, Summary, WorkloadFacts
 from . import numbers
+
+Entry = Row | Measurement
 
 PARITY = (
     "A speed is compared only if its parity certificate passes: on the same weights, data and "
@@ -18,11 +20,33 @@ PARITY = (
     f"{MULTIPLE} times the rounding noise that was measured on that very net. 1.3x is the worst "
     "error found, in units of the noise."
 )
-READING = (
-    "± is half a 95 % interval over seeds; [low–high] is a 95 % bootstrap interval. The first "
-    "block of steps holds any compilation and is not in samples/s."
+HALF = "± is half a 95 % interval."
+_INTERVALS = (
+    f"{HALF} [low–high] is a 95 % bootstrap interval over processes and their blocks of steps. The "
+    "first block of steps holds any compilation and is not in samples/s."
 )
-_EXECUTION = ("mode", "device", "dtype", "threads")
+_RUN = (
+    "To target: seconds of build, staging and training, compilation included and evaluation not, "
+    "to the end of the first epoch whose validation metric reaches the target, over the seeds that "
+    "reached it. Two metrics are equivalent within a margin if two one-sided t-tests over paired "
+    "seeds, at 5 % each, show it."
+)
+_BENCH = (
+    "The batches of samples/s were staged before; end to end, gathering and staging are inside. "
+    "Latency is a prediction for one sample. GFLOP/s count the formulas' operations; the peak is "
+    "that of a large matrix product on this machine, with as many threads. Memory is what the "
+    "process took beyond its imports. Threads used: CPU time over wall time. Host overhead is the "
+    "part of a step that does not grow with the batch."
+)
+EXECUTION = ("mode", "device", "dtype", "threads")
+
+
+def reading(summary: Summary) -> str:
+    """Say how to read the tables of a run, of a benchmark, or of both."""
+    said = [_INTERVALS]
+    said += [_RUN] if summary.rows else []
+    said += [_BENCH] if summary.measurements else []
+    return " ".join(said)
 
 
 def plain(text: str) -> str:
@@ -35,22 +59,22 @@ def listing(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def varying(rows: Sequence[Row]) -> list[str]:
-    """Return the parts of the execution in which the rows differ, so that names must tell them."""
-    return [part for part in _EXECUTION if len({getattr(row, part) for row in rows}) > 1]
+def varying(entries: Sequence[Entry]) -> list[str]:
+    """Return the parts of the execution in which they differ, so that names must tell them."""
+    return [part for part in EXECUTION if len({getattr(entry, part) for entry in entries}) > 1]
 
 
-def execution(row: Row, parts: Sequence[str]) -> list[str]:
-    """Return these parts of a row's execution as words."""
+def execution(entry: Entry, parts: Sequence[str]) -> list[str]:
+    """Return these parts of an execution as words."""
     return [
-        numbered(row.threads, "thread") if part == "threads" else plain(str(getattr(row, part)))
+        numbered(entry.threads, "thread") if part == "threads" else plain(str(getattr(entry, part)))
         for part in parts
     ]
 
 
-def label(row: Row, parts: Sequence[str]) -> str:
-    """Name a row: its backend, and what tells it from other rows."""
-    return " ".join([plain(row.backend), *execution(row, parts)])
+def label(entry: Entry, parts: Sequence[str]) -> str:
+    """Name a row or measurement: its backend, and what tells it from others."""
+    return " ".join([plain(entry.backend), *execution(entry, parts)])
 
 
 def numbered(number: int, noun: str) -> str:
@@ -58,83 +82,155 @@ def numbered(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def status(row: Row) -> str:
+def status(entry: Entry) -> str:
     """Say how a row ended, and how many of its seeds finished if not all did."""
-    finished = len(row.metric.values) if row.metric else 0
-    if row.status == "ok" or not finished:
-        return row.status
-    return f"{row.status} ({finished} of {row.seeds} seeds finished)"
+    finished = len(entry.metric.values) if isinstance(entry, Row) and entry.metric else 0
+    if entry.status == "ok" or not finished or isinstance(entry, Measurement):
+        return entry.status
+    return f"{entry.status} ({finished} of {entry.seeds} seeds finished)"
 
 
-def ranking(rows: Sequence[Row]) -> list[tuple[Row, Interval]]:
-    """Return the rows whose speeds may be compared and their speed, fastest first."""
+def ranking(entries: Sequence[Entry]) -> list[tuple[Entry, Interval]]:
+    """Return those whose speeds may be compared and their speed, fastest first."""
     finished = [
-        (row, row.samples_per_second) for row in rows if row.comparable and row.samples_per_second
+        (entry, entry.samples_per_second)
+        for entry in entries
+        if entry.comparable and entry.samples_per_second
     ]
-    return sorted(finished, key=lambda entry: -entry[1].median)
+    return sorted(finished, key=lambda found: -found[1].median)
 
 
-def parity(row: Row) -> str:
-    """Say what a row's certificate says, in a few characters."""
-    if row.parity is None:
+def fastest_first(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows in the order of the ranking, then those that are not in it."""
+    place = {id(row): i for i, (row, _) in enumerate(ranking(rows))}
+    return sorted(rows, key=lambda row: place.get(id(row), len(rows)))
+
+
+def parity(entry: Entry) -> str:
+    """Say what a certificate says, in a few characters."""
+    if entry.parity is None:
         return "none"
-    if row.parity.verdict == "pass":
-        return f"{row.parity.noise_ratio:.1f}x"
-    return "FAIL" if row.parity.verdict == "fail" else row.parity.verdict
+    if entry.parity.verdict == "pass":
+        return numbers.noise(entry.parity.noise_ratio)
+    return "FAIL" if entry.parity.verdict == "fail" else entry.parity.verdict
 
 
-def reason(row: Row) -> str | None:
-    """Say why a row did not finish, or may not be compared; None if all is well."""
-    if row.status != "ok":
-        return plain(row.reason or "no reason was recorded")
-    if row.comparable:
+def reason(entry: Entry) -> str | None:
+    """Say why one did not finish, or may not be compared; None if all is well."""
+    if entry.status != "ok":
+        return plain(entry.reason or "no reason was recorded")
+    if entry.comparable:
         return None
-    why = row.parity.reason if row.parity else "it has no parity certificate"
+    why = entry.parity.reason if entry.parity else "it has no parity certificate"
     return plain(f"not comparable: {why}")
 
 
-def headline(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> str:
+def headline(
+    facts: WorkloadFacts,
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    parts: Sequence[str],
+) -> str:
     """Say in a few sentences who is fastest on a workload, how accurate, and who did not finish."""
-    ranked = ranking(rows)
     finished = [row for row in rows if row.status == "ok"]
-    speed = "No backend finished"
-    if ranked:
-        speed = _speed(ranked, parts)
-    elif any(row.samples_per_second for row in finished):
-        speed = "No speed is comparable: no certificate passes"
-    elif finished:
-        speed = "No speed: nothing was trained after the first block, which holds any compilation"
-    sentences = [speed + _accuracy(facts, finished)]
-    if ranked and all(row.seeds == 1 for row, _ in ranked):
+    speeds = [
+        _speed(
+            [row for row in finished if row.mode == mode],
+            [c for c in comparisons if c.kind == "backends" and c.mode == mode],
+            mode if "mode" in parts else "",
+        )
+        for mode in dict.fromkeys(row.mode for row in finished)
+    ]
+    sentences = ["; ".join(speeds or ["No backend finished"]) + _accuracy(facts, finished)]
+    if ranking(rows) and all(row.seeds == 1 for row, _ in ranking(rows)):  # type: ignore[union-attr]
         sentences.append(
             f"One seed: {plain(facts.metric)} has no interval, and that of the speed is within "
             "one process."
         )
-    unfinished = [f"{label(row, parts)} ({row.status})" for row in rows if row.status != "ok"]
-    if unfinished:
-        sentences.append(f"Not finished: {', '.join(unfinished)}.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *_unfinished(rows, parts)])
 
 
-def _speed(ranked: list[tuple[Row, Interval]], parts: Sequence[str]) -> str:
-    names = [label(row, parts) for row, _ in ranked]
-    rates = [_rounded(speed) for _, speed in ranked]
-    first = ranked[0][1]
-    ties = sum(speed.high >= first.low for _, speed in ranked)
-    slower = sorted({ties, len(ranked) - 1}) if ties < len(ranked) else []
-    times = [f"{numbers.ratio(first.median / ranked[i][1].median)} {names[i]}" for i in slower]
-    if ties > 1:
-        tie = f"{listing(names[:ties])} tie, their intervals overlap"
-        return f"{tie}: {', '.join([f'{listing(rates[:ties])} samples/s', *times])}"
-    if not slower:
-        return f"Only {names[0]} can be compared: {rates[0]} samples/s"
-    versus = f"({rates[0]} vs {listing([rates[i] for i in slower])} samples/s)"
-    among = f" of {len(ranked)}" if len(ranked) > 2 else ""
-    return f"{names[0]} is fastest{among}: {listing(times)} {versus}"
+def bench_headline(
+    measurements: Sequence[Measurement], comparisons: Sequence[Comparison], parts: Sequence[str]
+) -> str:
+    """Say who is fastest in each execution, at the smallest and at the largest batch."""
+    finished = [m for m in measurements if m.status == "ok"]
+    sizes = sorted({m.batch_size for m in finished})
+    several = len({m.batch_size for m in measurements}) > 1
+    speeds = []
+    for mode, threads in dict.fromkeys((m.mode, m.threads) for m in finished):
+        for batch in dict.fromkeys([*sizes[:1], *sizes[-1:]]):
+            key = (mode, threads, batch)
+            ours = [m for m in finished if (m.mode, m.threads, m.batch_size) == key]
+            against = [
+                c
+                for c in comparisons
+                if c.kind == "backends" and (c.mode, c.threads, c.batch_size) == key
+            ]
+            if ours:
+                where = execution(ours[0], [part for part in parts if part != "device"])
+                where += [f"batch {batch:,}"] if several else []
+                speeds.append(_speed(ours, against, ", ".join(where)))
+    sentences = ["; ".join(speeds or ["Nothing was measured"]) + "."]
+    return " ".join([*sentences, *_unfinished(measurements, parts)])
 
 
-def _rounded(speed: Interval) -> str:
-    return numbers.significant(speed.median, 3)
+def _unfinished(entries: Sequence[Entry], parts: Sequence[str]) -> list[str]:
+    names = dict.fromkeys(
+        f"{label(entry, parts)} ({entry.status})" for entry in entries if entry.status != "ok"
+    )
+    return [f"Not finished: {', '.join(names)}."] if names else []
+
+
+def _speed(entries: Sequence[Entry], comparisons: Sequence[Comparison], where: str) -> str:
+    """Say who is fastest of entries of one execution and batch size, which `where` names."""
+    said = f"{where}: " if where else ""
+    ranked = ranking(entries)
+    if not ranked:
+        if any(entry.samples_per_second for entry in entries):
+            return f"{said}No speed is comparable: no certificate passes"
+        return f"{said}No speed: nothing was trained after the first block, which holds compilation"
+    names = [plain(entry.backend) for entry, _ in ranked]
+    rate = f"{numbers.significant(ranked[0][1].median, 3)} samples/s"
+    if len(names) == 1:
+        return f"{said}Only {names[0]} can be compared: {rate}"
+    ratios = _ratios(names[0], comparisons)
+    ties = [name for name in names[1:] if name in ratios and ratios[name].low <= 1]
+    others = [name for name in names[1:] if name not in ties]
+    shown = [*ties, *others[:1]] if ties else [others[0], others[-1]]
+    rivals = [found for found in ranked[1:] if plain(found[0].backend) in shown]
+    times = f"{_times(ranked[0][1], rivals, ratios)}, at {rate}"
+    if ties:
+        return f"{said}{listing([names[0], *ties])} tie: {names[0]} is {times}"
+    among = f" of {len(names)}" if len(names) > 2 else ""
+    return f"{said}{names[0]} is fastest{among}: {times}"
+
+
+def _ratios(first: str, comparisons: Sequence[Comparison]) -> dict[str, Interval]:
+    """Return how many times as fast as others one is, by their names."""
+    found = {c.rival: c.ratio for c in comparisons if c.subject == first}
+    for c in comparisons:
+        if c.rival == first:
+            found[c.subject] = Interval(1 / c.ratio.median, 1 / c.ratio.high, 1 / c.ratio.low)
+    return found
+
+
+def _times(
+    speed: Interval, rivals: Sequence[tuple[Entry, Interval]], ratios: Mapping[str, Interval]
+) -> str:
+    """Say how many times as fast as others something is, and how sure that is."""
+    said: list[str] = []
+    for entry, other in rivals:
+        name = plain(entry.backend)
+        found = ratios.get(name)
+        sure = (
+            f"{'' if said else '95 % interval '}{numbers.between(found)}"
+            if found
+            else "no interval"
+        )
+        times = found.median if found else speed.median / other.median
+        said.append(f"{numbers.ratio(times)} as fast as {name} ({sure})")
+    return listing(said)
 
 
 def _accuracy(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
@@ -147,57 +243,26 @@ def _accuracy(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
         values = f"from {low} to {high}"
     else:
         values = listing([numbers.metric_interval(metric) for metric in metrics])
-    return f"; test {plain(facts.metric)} {values}."
+    return f"; test {plain(facts.metric)} {values}{_equivalence(facts, rows)}."
 
 
-def facts_of(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> dict[str, str]:
-    """Return what was trained, by name."""
-    size, digest = plain(facts.dataset_size), plain(facts.dataset_sha256)[:12]
-    better = "lower" if facts.lower_is_better else "higher"
-    target = "" if facts.target is None else _target(facts, facts.target)
-    said = {
-        "model": plain(facts.model),
-        "dataset": f"{plain(facts.dataset)} ({size}; sha256 {digest}…)",
-        "parameters": f"{facts.parameters:,}",
-        "training cost": f"{numbers.significant(facts.training_flops / 1e6, 3)} MFLOP/sample",
-        "batch": f"{facts.batch_size:,}",
-        "epochs": f"{facts.epochs:,}",
-        "metric": f"{plain(facts.metric)}, {better} is better{target}",
-    }
-    if rows:
-        shared = [part for part in _EXECUTION if part not in parts]
-        said["seeds"] = ", ".join(str(seeds) for seeds in sorted({row.seeds for row in rows}))
-        said["execution"] = ", ".join(execution(rows[0], shared))
-    return {name: value for name, value in said.items() if value}
-
-
-def _target(facts: WorkloadFacts, target: float) -> str:
-    return f", target {numbers.metric_value(facts.metric, target)}"
-
-
-def machine(summary: Summary) -> dict[str, str]:
-    """Return where and when it ran, by name."""
-    host = summary.machine
-    physical = f" ({host.physical_cores} physical)" if host.physical_cores else ""
-    said = {
-        "host": plain(host.hostname),
-        "CPU": plain(host.cpu),
-        "cores": f"{host.cores}{physical}",
-        "memory": f"{host.memory_mb:,} MB",
-        "system": plain(host.system),
-        "CPU governor": plain(host.governor or "unknown"),
-        "load before the run": f"{host.load:.2f}",
-        "date": plain(summary.created),
-    }
-    return {name: value for name, value in said.items() if value}
-
-
-def versions(summary: Summary) -> dict[str, str]:
-    """Return the versions of bakeoff, of Python and of each framework that ran."""
-    found: dict[str, set[str]] = {}
-    for row in summary.rows:
-        if row.framework_version:
-            found.setdefault(plain(row.backend), set()).add(plain(row.framework_version))
-    frameworks = {backend: ", ".join(sorted(them)) for backend, them in found.items()}
-    host = {"bakeoff": plain(summary.bakeoff_version), "Python": plain(summary.machine.python)}
-    return host | frameworks
+def _equivalence(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
+    """Say of whom it is shown that the metric is NumPy's, within which margin."""
+    found = [
+        (plain(row.backend), rung)
+        for row in rows
+        if row.backend != "numpy" and row.parity
+        for rung in row.parity.rungs
+        if rung.name == "accuracy" and rung.margin is not None
+    ]
+    if not found:
+        return ""
+    same = list(dict.fromkeys(name for name, rung in found if rung.passes))
+    rest = list(dict.fromkeys(name for name, rung in found if not rung.passes))
+    margin = numbers.margin(facts.metric, max(rung.margin or 0.0 for _, rung in found))
+    equivalent = f"equivalent to numpy's within {margin}"
+    if not rest:
+        return f", {equivalent}"
+    if not same:
+        return f", not shown to be {equivalent}"
+    return f", {equivalent} for {listing(same)}, not shown for {listing(rest)}"

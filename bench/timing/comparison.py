@@ -19,11 +19,10 @@ _LEAST_SIZES = 3  # that a line is fitted through
 
 
 def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
-    """Compare the fastest with every other of the same work, threads and device, fastest first."""
+    """Compare the fastest with every other of the same work and execution, fastest first."""
     comparable = [m for m in measurements if m.comparable and m.samples_per_second]
     for _, group in groupby(sorted(comparable, key=_work), key=_work):
         ranked = sorted(group, key=_speed, reverse=True)
-        modes = {m.mode for m in ranked}
         best = ranked[0]
         for other in ranked[1:]:
             ratio = bootstrap_ratio(best.blocks, other.blocks)
@@ -34,9 +33,9 @@ def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison
                 phase=best.phase,
                 batch_size=best.batch_size,
                 threads=best.threads,
-                mode=best.mode if len(modes) == 1 else ",".join(sorted(modes)),
-                subject=label(best, modes),
-                rival=label(other, modes),
+                mode=best.mode,
+                subject=best.backend,
+                rival=other.backend,
                 ratio=ratio,
                 samples_per_second=best.samples_per_second,
                 rival_samples_per_second=other.samples_per_second,
@@ -44,11 +43,6 @@ def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison
                 effect=effect,
                 verdict=verdict(ratio),
             )
-
-
-def label(measurement: Measurement, modes: set[str]) -> str:
-    """Name a measurement within its group: by its mode too, where there are several."""
-    return f"{measurement.backend} {measurement.mode}" if len(modes) > 1 else measurement.backend
 
 
 def with_rival(case: Case, kind: Literal["native", "peers"]) -> Comparison | None:
@@ -119,7 +113,7 @@ def _speed(measurement: Measurement) -> float:
 
 
 def _work(m: Measurement) -> tuple[Any, ...]:
-    return m.workload, m.phase, m.batch_size, m.threads, m.device, m.dtype
+    return m.workload, m.phase, m.batch_size, m.threads, m.device, m.dtype, m.mode
 
 
 def _series(m: Measurement) -> tuple[Any, ...]:

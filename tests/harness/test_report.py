@@ -9,107 +9,21 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from bakeoff.bench import report
-from bakeoff.bench.machine import Machine
 from bakeoff.bench.report import charts, html, markdown, numbers, terminal
+from bakeoff.bench.report.sections import sections
 from bakeoff.bench.stats import Interval
-from bakeoff.bench.summary import (
-    LossRange,
-    Metric,
-    Parity,
-    Point,
-    Row,
-    Rung,
-    Status,
-    Summary,
-    WorkloadFacts,
-)
-
-_EVIL = "</script><script>alert(1)</script> | a\n*b*"
-
-
-def _row(
-    workload: str, backend: str, status: Status = "ok", *, speed: float = 1000.0, seeds: int = 3
-) -> Row:
-    done = status == "ok"
-    values = [0.95, 0.96, 0.97][:seeds]
-    interval = (0.935, 0.985) if seeds > 1 else (None, None)
-    metric = Metric("accuracy", 0.96, *interval, values) if done else None
-    return Row(
-        workload=workload,
-        backend=backend,
-        framework_version="1.2.3" if done else None,
-        device="cpu",
-        dtype="float32",
-        mode="eager",
-        threads=1,
-        seeds=seeds,
-        status=status,
-        reason=None if done else f"{status} because {_EVIL}",
-        metric=metric,
-        metrics={"accuracy": metric} if metric else {},
-        loss=LossRange(2.0, 0.0) if done else None,
-        epochs=2,
-        samples_per_second=Interval(speed, 0.9 * speed, 1.1 * speed) if done else None,
-        first_block_seconds=0.5 if done else None,
-        import_seconds=0.25 if done else None,
-        build_seconds=0.125 if done else None,
-        peak_rss_mb=321.4 if done else None,
-        parameters=61706,
-        curve=[Point(1, 2.0, 0.5, 0.1), Point(2, 0.0, 0.9, 0.2)] if done else [],
-        parity=_parity("pass") if done else None,
-    )
-
-
-def _parity(verdict: str, reason: str = "") -> Parity:
-    rungs = [Rung("gradients", verdict == "pass", 1.25), Rung("accuracy", None, None)]
-    return Parity(
-        verdict=verdict, rungs=rungs, worst="gradients", noise_ratio=1.25, certificate="f00",
-        reason=reason,
-    )  # fmt: skip
-
-
-def _facts(name: str) -> WorkloadFacts:
-    return WorkloadFacts(
-        name=name,
-        description=_EVIL,
-        model="lenet5",
-        dataset="mnist-5k",
-        dataset_sha256="0123456789abcdef" * 4,
-        dataset_size="3,500 / 500 / 1,000",
-        parameters=61706,
-        training_flops=2_263_920,
-        batch_size=64,
-        epochs=2,
-        metric="accuracy",
-        lower_is_better=False,
-        target=0.94,
-    )
-
-
-def _summary(*rows: Row) -> Summary:
-    return Summary(
-        schema_version=1,
-        bakeoff_version="0.1.0",
-        created="2026-11-22T00:00:00+00:00",
-        command="bakeoff run 'a <b>.toml'",
-        machine=Machine(
-            hostname="h",
-            system="Linux",
-            python="3.11.7",
-            cpu="A CPU",
-            cores=2,
-            memory_mb=24000,
-            load=0.5,
-        ),
-        workloads=[_facts(name) for name in dict.fromkeys(row.workload for row in rows)],
-        rows=list(rows),
-    )
+from bakeoff.bench.summary import LossPoint, Metric, Parity, Point, Summary, TimeToTarget
+from harness import samples
+from harness.samples import parity as _parity
+from harness.samples import row as _row
+from harness.samples import summary as _summary
 
 
 @pytest.fixture
@@ -165,17 +79,23 @@ def test_the_page_shows_markup_in_names_as_text_and_asks_for_nothing(mixed: Summ
     assert "@import" not in style[1]
 
 
+def _panels(summary: Summary) -> list[list[dict[str, Any]]]:
+    return [plot.panels for plot in charts.plots(sections(summary))]
+
+
 def test_the_charts_of_the_page_are_data(mixed: Summary) -> None:
-    panels = json.loads(_Page(html.render(mixed)).scripts[1])
-    assert [len(row) for row in panels] == [3, 3]
-    assert panels == charts.panels(mixed)
+    drawn = json.loads(_Page(html.render(mixed)).scripts[1])
+    assert [len(row) for row in drawn] == [7, 7]
+    assert drawn == _panels(mixed)
 
 
 def test_markdown_cells_stay_in_their_cells(mixed: Summary) -> None:
     text = markdown.render(mixed)
-    tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(tables) == (2 + 4) + (2 + 2)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {13}
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    lines = [table.splitlines() for table in tables]
+    assert [len(table) for table in lines] == [2 + 4, 2 + 2, 2 + 1, 2 + 2, 2 + 1]
+    for table in lines:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
     assert "<script>" not in text
     assert r"&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; \| a \*b\*" in text
 
@@ -185,7 +105,7 @@ def test_every_rendering_has_the_numbers_and_the_caveat(mixed: Summary, render: 
     text = render(mixed).replace(numbers.NO_BREAK, " ")  # type: ignore[operator]
     for said in ("96.00 ± 2.50 %", "2.000 → 0", "4,000", "0.250x", "321", "61,706", "2.26 MFLOP"):
         assert said in text
-    assert "torch is fastest of 2" in text or "torch is fastest: 4.00x numpy" in text
+    assert "torch is fastest: 4.00x as fast as numpy (95 % interval 3.27 to 4.89)" in text
     assert "One seed" in text
     assert "only if its parity certificate passes" in text
 
@@ -197,15 +117,18 @@ def test_the_terminal_fits_80_columns_and_cuts_nothing(mixed: Summary) -> None:
     text = console.file.getvalue()
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
-    for said in ("4,000", "[3,600–4,400]", "0.250x", "unsupported because", "</script>"):
-        assert said in text
+    for said in ("4,000", "4,000 ± 10 %", "0.250x", "unsupported because", "</script>"):
+        assert said in text.replace(numbers.NO_BREAK, " ")
 
 
 @pytest.mark.parametrize(
     ("speeds", "said"),
-    [((1000, 1150), "tie, their intervals overlap"), ((1000, 1300), "torch is fastest: 1.30x")],
+    [
+        ((1000, 1150), "torch and numpy tie: torch is 1.15x"),
+        ((1000, 1300), "torch is fastest: 1.30x"),
+    ],
 )
-def test_overlapping_intervals_are_a_tie(speeds: tuple[float, float], said: str) -> None:
+def test_a_ratio_that_may_be_1_is_a_tie(speeds: tuple[float, float], said: str) -> None:
     rows = [_row("w", name, speed=s) for name, s in zip(("numpy", "torch"), speeds, strict=True)]
     assert said in markdown.render(_summary(*rows))
 
@@ -225,18 +148,17 @@ def test_modes_are_named_where_they_differ() -> None:
 def test_the_loss_has_a_log_scale_where_one_is_possible(
     losses: tuple[float, float], scale: str | None
 ) -> None:
-    curve = [Point(epoch, loss, 0.5, 0.1) for epoch, loss in enumerate(losses, 1)]
-    summary = _summary(msgspec.structs.replace(_row("w", "numpy"), curve=curve))
-    chart = charts.panels(summary)[0][0]
-    assert chart["layer"][0]["encoding"]["y"]["scale"].get("type") == scale
+    curve = [LossPoint(step, 0.1 * step, loss) for step, loss in enumerate(losses, 1)]
+    summary = _summary(msgspec.structs.replace(_row("w", "numpy"), losses=curve))
+    chart = _panels(summary)[0][0]
+    assert chart["encoding"]["y"]["scale"].get("type") == scale
     assert charts.png(summary).startswith(b"\x89PNG")
-    assert json.loads(_Page(html.render(summary)).scripts[1]) == [charts.panels(summary)[0]]
 
 
 def test_rows_whose_lines_coincide_are_drawn_apart() -> None:
     compiled = msgspec.structs.replace(_row("w", "torch"), mode="compiled")
     summary = _summary(_row("w", "numpy"), _row("w", "torch"), compiled)
-    drawn = charts.panels(summary)[0][0]["layer"][0]["encoding"]
+    drawn = _panels(summary)[0][0]["encoding"]
     colours, dashes = (drawn[channel]["scale"]["range"] for channel in ("color", "strokeDash"))
     assert len(set(colours)) == 3
     assert len({tuple(dash) for dash in dashes}) == 3
@@ -244,10 +166,11 @@ def test_rows_whose_lines_coincide_are_drawn_apart() -> None:
     assert widest > thinnest
 
 
-def test_one_epoch_is_no_curve() -> None:
-    row = msgspec.structs.replace(_row("w", "numpy"), curve=[Point(1, 2.0, 0.5, 0.1)])
-    (panel,) = charts.panels(_summary(row))[0]
-    assert "Speed" in panel["title"]
+def test_one_point_is_no_curve() -> None:
+    row = msgspec.structs.replace(
+        _row("w", "numpy"), curve=[Point(1, 2.0, 0.5, 0.1)], losses=[LossPoint(1, 0.1, 2.0)]
+    )
+    assert "Speed" in _panels(_summary(row))[0][0]["title"]
 
 
 def test_only_seeds_that_finished_are_counted() -> None:
@@ -318,3 +241,144 @@ def test_significant_digits(value: float, digits: int, text: str) -> None:
 def test_importing_the_report_is_cheap() -> None:
     script = "import sys, bakeoff.bench.report; sys.exit('altair' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_accuracies_are_said_to_be_equivalent_only_if_that_is_shown() -> None:
+    rows = [_row("w", name) for name in ("numpy", "torch", "jax")]
+    assert "equivalent to numpy's within 0.5 points." in markdown.render(_summary(*rows))
+    assert rows[2].parity
+    rung = msgspec.structs.replace(rows[2].parity.rungs[1], passes=None)
+    unsure = msgspec.structs.replace(rows[2].parity, rungs=[rung])
+    rows[2] = msgspec.structs.replace(rows[2], parity=unsure)
+    text = markdown.render(_summary(*rows))
+    assert "equivalent to numpy's within 0.5 points for torch, not shown for jax." in text
+    text = markdown.render(_summary(rows[0], rows[2]))
+    assert "not shown to be equivalent to numpy's within 0.5 points." in text
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (TimeToTarget(1.5, 1.25, 1.75, [1.4, 1.6]), "1.50 ± 0.25"),
+        (TimeToTarget(1.5, 1.25, 1.75, [1.4, 1.6, None]), "1.50 ± 0.25 (2/3)"),
+        (TimeToTarget(1.5, None, None, [1.5]), "1.50"),
+        (TimeToTarget(None, None, None, [None]), "not reached"),
+        (None, numbers.DASH),
+    ],
+)
+def test_time_to_target_in_words(found: TimeToTarget | None, said: str) -> None:
+    assert numbers.time_to_target(found).replace(numbers.NO_BREAK, " ") == said
+    row = msgspec.structs.replace(_row("w", "numpy"), seconds_to_target=found)
+    text = markdown.render(_summary(row)).replace(numbers.NO_BREAK, " ")
+    assert f"| {said} |" in text
+    assert "| to target s |" in text
+
+
+def test_a_benchmark_is_a_section_per_phase() -> None:
+    found = sections(samples.benchmark())
+    assert [section.name for section in found] == [
+        "mnist-lenet5: training", "mnist-lenet5: inference"
+    ]  # fmt: skip
+    names = [table.name for table in found[0].tables]
+    assert names == ["Results", "Backends compared", "Adapters against nets written by hand",
+                     "NumPy against libraries of pure Python", "Parity certificates"]  # fmt: skip
+    assert len(found[0].tables[0].lines) == 6 * 4
+    assert (
+        "batch 1: jax is fastest of 3: 2.11x as fast as numpy (95 % interval" in found[0].headline
+    )
+    assert "batch 512: jax is fastest of 3: 1.17x as fast as torch" in found[0].headline
+    assert "Not finished: keras (failed), mxnet (unsupported)." in found[0].headline
+    problems = {problem.name: problem.reason for problem in found[0].problems}
+    where = "batch 1, 8, 64 and 512"
+    assert problems[f"jax, {where}"] == "jax on <b>one</b> thread may use more"
+    assert problems[f"paddle, {where}"] == "not comparable: gradients, conv1.weight: 40x"
+    assert problems[f"keras, {where}"].startswith("failed because </script>")
+
+
+def test_the_numbers_behind_a_table_of_measurements() -> None:
+    summary = samples.benchmark()
+    table = sections(summary)[0].tables[0]
+    titles = [column.title for column in table.columns]
+    for measured, line in zip(summary.measurements, table.lines, strict=False):
+        cells = dict(zip(titles, line, strict=True))
+        assert cells["batch"].value == measured.batch_size
+        assert cells["% of SGEMM peak"].value == measured.percent_of_peak
+        speed, step = measured.samples_per_second, measured.step_seconds
+        if speed is None or step is None:
+            assert cells["samples/s"].text == numbers.DASH
+            continue
+        shown = cells["samples/s"]
+        assert (shown.value, shown.low, shown.high) == (speed.median, speed.low, speed.high)
+        assert cells["step ms"].value == pytest.approx(1e3 * step.median)
+        compared = cells["vs fastest"]
+        assert (compared.text == "not comparable") == (measured.backend == "paddle")
+
+
+def test_a_benchmark_in_a_pull_request_folds_its_wide_tables() -> None:
+    text = markdown.render(samples.benchmark())
+    assert "<script>" not in text
+    assert "| torch | tie | torch by hand |" in text
+    assert "| numpy | faster | joelnet | 100x " in text
+    folded = re.findall(r"<details>\n<summary>(.*?)</summary>\n\n\|", text)
+    assert folded.count("Results") == 2
+    assert "SGEMM peak" in folded
+    open_tables = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    widths = {line.count(" | ") for line in open_tables.splitlines() if line.startswith("| jax")}
+    assert widths
+    assert max(widths) < 8
+
+
+def test_the_essentials_of_a_benchmark_fit_100_columns() -> None:
+    console = Console(width=100, file=io.StringIO())
+    for table in terminal.tables(samples.benchmark()):
+        console.print(table)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 100
+    row = r"jax +512 +1.2x +16,650 ± 3.0 % +1.00x"
+    assert any(re.search(row, line.replace(numbers.NO_BREAK, " ")) for line in lines)
+
+
+def test_a_ratio_without_a_comparison_has_no_interval() -> None:
+    rows = [_row("w", "numpy", speed=1000), _row("w", "torch", speed=4000)]
+    alone = msgspec.structs.replace(_summary(*rows), comparisons=[])
+    assert "torch is fastest: 4.00x as fast as numpy (no interval)" in markdown.render(alone)
+
+
+def test_each_execution_has_its_own_winner() -> None:
+    compiled = [
+        msgspec.structs.replace(_row("w", name, speed=speed), mode="compiled")
+        for name, speed in (("torch", 9000), ("jax", 20_000))
+    ]
+    rows = [_row("w", "torch", speed=4000), _row("w", "jax", speed=1000), *compiled]
+    eager, compiled_one, _ = sections(_summary(*rows))[0].headline.split("; ")
+    assert eager.startswith("eager: torch is fastest: 4.00x as fast as jax (95 % interval")
+    assert compiled_one.startswith("compiled: jax is fastest: 2.22x as fast as torch")
+
+
+def test_a_comparison_without_a_measurement_in_its_phase_is_not_lost() -> None:
+    one = Interval(9000, 8800, 9200)
+    alone = samples.comparison(
+        "peers", "numpy", "joelnet", one, Interval(90, 88, 92), workload="w", phase="infer"
+    )
+    trained = samples.measurement("w", "numpy", "train", 64)
+    found = sections(_summary(measurements=[trained], more=[alone]))
+    assert [section.name for section in found] == ["w: training", "w: inference"]
+    assert "joelnet" in markdown.render(_summary(measurements=[trained], more=[alone]))
+    assert html.render(_summary(measurements=[trained], more=[alone]))
+
+
+def test_a_summary_that_says_nothing_of_the_new_figures_is_reported_as_before(
+    mixed: Summary,
+) -> None:
+    fields = ("losses", "seconds_to_target", "stage_seconds")
+    old = json.loads(msgspec.json.encode(mixed))
+    for row in old["rows"]:
+        for field in fields:
+            del row[field]
+        if row["parity"]:
+            del row["parity"]["layers"]
+    for field in ("measurements", "comparisons", "peaks"):
+        del old[field]
+    summary = msgspec.convert(old, Summary)
+    assert "96.00" in html.render(summary)
+    assert "torch is fastest: 4.00x as fast as numpy (no interval)" in markdown.render(summary)

@@ -212,6 +212,7 @@ def test_the_fastest_is_compared_with_every_other_of_the_same_work() -> None:
         _measurement("c", 150.1),
         _measurement("uncertified", 900.0, parity=None),
         _measurement("other work", 500.0, batch_size=1),
+        _measurement("b", 700.0, mode="compiled"),
     ]
     found = list(comparison.between_backends(timed))
     assert [(c.subject, c.rival, c.verdict) for c in found] == [
@@ -221,12 +222,6 @@ def test_the_fastest_is_compared_with_every_other_of_the_same_work() -> None:
     assert found[1].ratio.median == pytest.approx(1.501, rel=1e-3)
     assert found[1].effect == 1.0
     assert found[1].p_value < 1e-6 < found[0].p_value
-
-
-def test_modes_are_named_where_there_are_several() -> None:
-    timed = [_measurement("a", 100.0), _measurement("a", 150.0, mode="compiled")]
-    (found,) = comparison.between_backends(timed)
-    assert (found.subject, found.rival) == ("a compiled", "a eager")
 
 
 def test_the_overhead_is_what_does_not_grow_with_the_batch() -> None:

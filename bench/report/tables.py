@@ -1,0 +1,287 @@
+"""Tables: text in cells, and beside it the number that a page sorts and downloads.
+
+A column says how its cell is made from an entry: a row, a measurement, a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from ..stats import Interval
+from ..summary import Comparison, Measurement, Row, Summary, TimeToTarget, WorkloadFacts
+from . import numbers, words
+from .words import Entry
+
+
+class Cell(Struct, frozen=True):
+    """What is shown, the number behind it, and its interval; `tone` is a status."""
+
+    text: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    tone: str = ""
+
+
+class Column(Struct, frozen=True):
+    """A title, and how a cell below it is made."""
+
+    title: str
+    cell: Callable[[Any], Cell]
+    is_number: bool = True
+
+
+class Table(Struct, frozen=True):
+    """A table with a name."""
+
+    name: str
+    columns: list[Column]
+    lines: list[list[Cell]]
+
+
+def table(name: str, columns: Sequence[Column], entries: Iterable[Any]) -> Table:
+    """Make a table: a line per entry."""
+    lines = [[column.cell(entry) for column in columns] for entry in entries]
+    return Table(name, list(columns), lines)
+
+
+def of_rows(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> Table:
+    """Return all that a run measured on a workload."""
+    columns = [
+        _text("backend", lambda row: words.label(row, parts)),
+        _text("version", _version),
+        Column("status", lambda row: Cell(words.status(row), tone=row.status), is_number=False),
+        Column(f"test {words.plain(facts.metric)}", _metric),
+        Column("training loss", _loss),
+        _parity(),
+        _interval("samples/s", lambda row: row.samples_per_second, numbers.rate),
+        _versus_fastest(rows),
+        *_to_target(facts, numbers.time_to_target),
+        _number("first block s", lambda row: row.first_block_seconds, numbers.short),
+        _number("import s", lambda row: row.import_seconds, numbers.short),
+        _number("build s", lambda row: row.build_seconds, numbers.short),
+        _number("peak MB", lambda row: row.peak_rss_mb, numbers.megabytes),
+    ]
+    return table("Results", columns, rows)
+
+
+def brief_of_rows(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> Table:
+    """Return what a terminal has room for."""
+    columns = [
+        _text("backend", lambda row: words.label(row, parts)),
+        Column("parity", _status_or_parity, is_number=False),
+        Column(f"test {words.plain(facts.metric)}", _metric),
+        _brief_speed(),
+        _versus_fastest(rows),
+        *_to_target(facts, numbers.mean_to_target),
+    ]
+    return table("Results", columns, rows)
+
+
+def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table:
+    """Return all that a benchmark measured on a workload in one phase."""
+    columns = [
+        _text("backend", lambda m: words.label(m, parts)),
+        _number("batch", lambda m: m.batch_size, _count),
+        Column("status", lambda m: Cell(m.status, tone=m.status), is_number=False),
+        _parity(),
+        _interval("samples/s", lambda m: m.samples_per_second, numbers.rate),
+        _versus_fastest(found),
+        _interval("end to end samples/s", lambda m: m.fed_samples_per_second, numbers.rate),
+        _interval("step ms", lambda m: _milliseconds(m.step_seconds), numbers.short),
+        _interval("latency ms", lambda m: _milliseconds(m.latency_seconds), numbers.short),
+        _number("GFLOP/s", lambda m: m.gflops, numbers.short),
+        _number("% of SGEMM peak", lambda m: m.percent_of_peak, numbers.short),
+        _number("first step s", lambda m: m.first_step_seconds, numbers.short),
+        _number("import s", lambda m: m.import_seconds, numbers.short),
+        _number("build s", lambda m: m.build_seconds, numbers.short),
+        _number("stage s", lambda m: m.stage_seconds, numbers.short),
+        _number("peak MB", lambda m: m.peak_rss_mb, numbers.megabytes),
+        _number("device MB", lambda m: m.device_memory_mb, numbers.megabytes),
+        _text("version", _version),
+        _text("mode", lambda m: words.plain(m.mode)),
+        _number("threads", lambda m: m.threads, _count),
+        _number("threads used", lambda m: m.threads_used, numbers.short),
+        _number("processes", lambda m: m.processes, _count),
+        _number("discarded blocks", lambda m: m.discarded, _count),
+        _text("flags", lambda m: words.plain("; ".join(m.flags)) or numbers.DASH),
+    ]
+    return table("Results", columns, found)
+
+
+def brief_of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table:
+    """Return what a terminal and a pull request have room for."""
+    columns = [
+        _text("backend", lambda m: words.label(m, parts)),
+        _number("batch", lambda m: m.batch_size, _count),
+        Column("parity", _status_or_parity, is_number=False),
+        _brief_speed(),
+        _versus_fastest(found),
+        _number("step ms", lambda m: _median(_milliseconds(m.step_seconds)), numbers.short),
+        _number("% of peak", lambda m: m.percent_of_peak, numbers.short),
+    ]
+    return table("Results", columns, found)
+
+
+def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
+    """Return comparisons of one kind, a line each."""
+    columns = [
+        _text("subject", lambda c: words.plain(c.subject)),
+        _text("verdict", lambda c: c.verdict),
+        _text("rival", lambda c: words.plain(c.rival)),
+        _interval("times as fast", lambda c: c.ratio, numbers.ratio),
+        _number("batch", lambda c: c.batch_size, _count),
+        _text("mode", lambda c: words.plain(c.mode)),
+        _number("threads", lambda c: c.threads, _count),
+        _number("p (Mann-Whitney)", lambda c: c.p_value, lambda p: numbers.significant(p, 2)),
+        _number("effect (Cliff's delta)", lambda c: c.effect, lambda d: f"{d:+.2f}"),
+    ]
+    return table(name, columns, found)
+
+
+def of_certificates(entries: Sequence[Entry], parts: Sequence[str]) -> Table | None:
+    """Return the certificates of rows or measurements, each once; None if they have none."""
+    found = {words.label(entry, parts): entry for entry in reversed(entries) if entry.parity}
+    names = dict.fromkeys(
+        rung.name for entry in found.values() if entry.parity for rung in entry.parity.rungs
+    )
+    columns = [
+        _text("backend", lambda entry: words.label(entry, parts)),
+        _text("verdict", lambda entry: entry.parity.verdict),
+        *(Column(name, partial(_rung, name=name)) for name in names),
+        _text("worst", lambda entry: words.plain(entry.parity.worst) or numbers.DASH),
+        _text("deviations", lambda e: words.plain("; ".join(e.parity.deviations)) or numbers.DASH),
+        _text("certificate", lambda entry: words.plain(entry.parity.certificate)[:12]),
+    ]
+    return table("Parity certificates", columns, reversed(found.values())) if found else None
+
+
+def of_peaks(summary: Summary) -> Table | None:
+    """Return the speed of a large matrix product on this machine; None if it was not measured."""
+    columns = [
+        _number("threads", lambda peak: int(peak[0]), _count),
+        _interval("GFLOP/s", lambda peak: peak[1], numbers.short),
+    ]
+    return table("SGEMM peak", columns, summary.peaks.items()) if summary.peaks else None
+
+
+def _text(title: str, say: Callable[[Any], str]) -> Column:
+    return Column(title, lambda entry: Cell(say(entry)), is_number=False)
+
+
+def _number(title: str, get: Callable[[Any], float | None], form: Callable[[float], str]) -> Column:
+    def cell(entry: Any) -> Cell:
+        value = get(entry)
+        return Cell(numbers.DASH) if value is None else Cell(form(value), value)
+
+    return Column(title, cell)
+
+
+def _interval(
+    title: str, get: Callable[[Any], Interval | None], form: Callable[[float], str]
+) -> Column:
+    def cell(entry: Any) -> Cell:
+        found = get(entry)
+        if found is None:
+            return Cell(numbers.DASH)
+        return Cell(numbers.interval(found, form), found.median, found.low, found.high)
+
+    return Column(title, cell)
+
+
+def _brief_speed() -> Column:
+    def cell(entry: Entry) -> Cell:
+        found = entry.samples_per_second
+        text = numbers.rate_and_half(found)
+        return Cell(text, found.median, found.low, found.high) if found else Cell(text)
+
+    return Column("samples/s", cell)
+
+
+def _parity() -> Column:
+    def cell(entry: Entry) -> Cell:
+        if entry.status != "ok":
+            return Cell(numbers.DASH)
+        tone = "ok" if entry.comparable else "failed"
+        value = entry.parity.noise_ratio if entry.parity else None
+        return Cell(words.parity(entry), value, tone=tone)
+
+    return Column("parity", cell)
+
+
+def _status_or_parity(entry: Entry) -> Cell:
+    if entry.status != "ok":
+        return Cell(words.status(entry), tone=entry.status)
+    return _parity().cell(entry)
+
+
+def _versus_fastest(entries: Sequence[Entry]) -> Column:
+    """Compare with the fastest of the same batch size."""
+    fastest: dict[int, float] = {}
+    for entry, speed in words.ranking(entries):
+        fastest.setdefault(_batch(entry), speed.median)
+
+    def cell(entry: Entry) -> Cell:
+        if entry.status == "ok" and not entry.comparable:
+            return Cell("not comparable")
+        if entry.samples_per_second is None or not entry.comparable:
+            return Cell(numbers.DASH)
+        value = entry.samples_per_second.median / fastest[_batch(entry)]
+        return Cell(numbers.ratio(value), value)
+
+    return Column("vs fastest", cell)
+
+
+def _batch(entry: Entry) -> int:
+    return entry.batch_size if isinstance(entry, Measurement) else 0  # a run has one
+
+
+def _to_target(facts: WorkloadFacts, form: Callable[[TimeToTarget | None], str]) -> list[Column]:
+    def cell(row: Row) -> Cell:
+        found = row.seconds_to_target
+        text = form(found)
+        return Cell(text, found.mean, found.low, found.high) if found else Cell(text)
+
+    return [] if facts.target is None else [Column("to target s", cell)]
+
+
+def _version(entry: Entry) -> str:
+    return words.plain(entry.framework_version or numbers.DASH)
+
+
+def _metric(row: Row) -> Cell:
+    text, found = numbers.metric_interval(row.metric), row.metric
+    return Cell(text, found.mean, found.low, found.high) if found else Cell(text)
+
+
+def _loss(row: Row) -> Cell:
+    return Cell(numbers.loss_range(row.loss), row.loss.last if row.loss else None)
+
+
+def _rung(entry: Entry, name: str) -> Cell:
+    found = next((rung for rung in entry.parity.rungs if rung.name == name), None)  # type: ignore[union-attr]
+    if found is None:
+        return Cell(numbers.DASH)
+    tone = {True: "ok", False: "failed", None: ""}[found.passes]
+    if found.ratio is None:
+        said = {True: "equivalent", False: "different", None: "not shown"}[found.passes]
+        return Cell(said, tone=tone)
+    return Cell(numbers.noise(found.ratio), found.ratio, tone=tone)
+
+
+def _milliseconds(found: Interval | None) -> Interval | None:
+    if found is None:
+        return None
+    return Interval(1e3 * found.median, 1e3 * found.low, 1e3 * found.high)
+
+
+def _median(found: Interval | None) -> float | None:
+    return None if found is None else found.median
+
+
+def _count(value: float) -> str:
+    return f"{value:,}"
