@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -582,7 +583,28 @@ def build(
         )
     torch.set_num_threads(execution.threads)
     torch.manual_seed(seed)
+    # cuDNN would otherwise convolve float32 in TF32, and an autotuner would choose by the clock.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
     return _Trainer(model, weights, execution, state)
+
+
+def settings(execution: Execution) -> dict[str, str]:
+    """Return what `build` fixes that matters for speed or rounding, in PyTorch's words."""
+    fixed = {"memory format": "channels_last", "optimizer": "fused=True"}
+    if execution.mode == "compiled":
+        fixed["torch.compile"] = "fullgraph=True, automatic_dynamic_shapes=False"
+    if execution.device != "cpu":
+        fixed["cuda.matmul.allow_tf32"] = "False"
+        fixed["cudnn.allow_tf32"] = "False"
+        fixed["cudnn.benchmark"] = "False"
+    return fixed
+
+
+def device_memory(device: str) -> int | None:
+    """Return the most bytes that tensors have taken on a CUDA device; None of the CPU."""
+    return None if device == "cpu" else int(torch.cuda.max_memory_allocated(device))
 
 
 def _clip(spec: Optimizer, parameters: list[Tensor]) -> None:
@@ -658,9 +680,33 @@ class _Trainer:
             self._take_step()
             losses.append(loss.detach())
         result = torch.stack(losses).cpu().numpy()
+        self._synchronize()
+        return result
+
+    def split(self, batch: _Batch) -> dict[str, float]:
+        began = self._now()
+        loss = self._mean_loss(*batch)
+        forward = self._now()
+        loss.backward()
+        backward = self._now()
+        self._take_step()
+        update = self._now()
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "update": update - backward,
+        }
+
+    def compilations(self) -> int:
+        return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+    def _now(self) -> float:
+        self._synchronize()
+        return perf_counter()
+
+    def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        return result
 
     def _take_step(self) -> None:
         spec = self._model.optimizer

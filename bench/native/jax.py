@@ -68,7 +68,11 @@ def lenet5() -> Network:
         return dense(x, *w["output"])
 
     weights = initial(
-        conv1=(5, 5, 1, 6), conv2=(5, 5, 6, 16), dense1=(400, 120), dense2=(120, 84), output=(84, 10)
+        conv1=(5, 5, 1, 6),
+        conv2=(5, 5, 6, 16),
+        dense1=(400, 120),
+        dense2=(120, 84),
+        output=(84, 10),
     )
     return weights, forward, optax.adam(0.0003662109375)
 
@@ -90,7 +94,8 @@ def convnet() -> Network:
     return weights, forward, optax.adam(0.00048828125)
 
 
-@jax.jit  # a scan outside of jit would be compiled anew on every call
+# A scan outside of jit would be compiled anew on every call.
+@jax.jit  # type: ignore[untyped-decorator]
 def lstm(x: Array, weight: Array, recurrent: Array, bias: Array) -> Array:
     """Return the state after the last step of x, [N, T, inputs]."""
 

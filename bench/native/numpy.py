@@ -78,7 +78,7 @@ class Convolution(Layer):
         np.matmul(dy, self.columns.T, out=self.gradients[0])
         dy.sum(axis=1, keepdims=True, out=self.gradients[1])
         columns = (self.weights[0].T @ dy).reshape(self.windows)
-        dx = np.zeros(self.padded, np.float32)
+        dx: np.ndarray = np.zeros(self.padded, np.float32)
         for i, j in np.ndindex(k, k):
             dx[:, i : i + height, j : j + width] += columns[:, i, j]
         return dx[:, p : dx.shape[1] - p, p : dx.shape[2] - p]
