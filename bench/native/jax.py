@@ -19,7 +19,7 @@ from jax import numpy as jnp
 Weights = dict[str, tuple[Array, Array]]  # of a layer: weight and bias
 Network = tuple[Weights, Callable[[Weights, Array], Array], optax.GradientTransformation]
 
-MODES = ("eager", "compiled")
+MODES: tuple[str, ...] = ("eager", "compiled")
 
 
 def initial(**shapes: tuple[int, ...]) -> Weights:

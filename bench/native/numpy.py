@@ -1,4 +1,5 @@
-"""NumPy by hand: every layer knows its way forward and back.
+"""NumPy by hand: every layer knows its way forward and back, and nothing asks for the gradient of
+the data.
 
 The batch is the last axis: images are [C, H, W, N], features [I, N]. So a convolution is one
 product of its weight with the image's columns, and every slice has long runs of memory.
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-MODES = ("eager",)
+MODES: tuple[str, ...] = ("eager",)
 
 
 class Layer:
@@ -30,27 +31,33 @@ class Layer:
     def forward(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def learn(self, dy: np.ndarray) -> None:
+        """Compute the gradients of the weights."""
+
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        """Keep the gradients of the weights, return that of the input."""
+        """Return the gradient of the input."""
         raise NotImplementedError
 
 
 class Dense(Layer):
-    """y = W x + b: [I, N] -> [O, N]."""
+    """y = W x + b: [I, N], or images with I values, -> [O, N]."""
 
     def __init__(self, inputs: int, units: int) -> None:
         self.initialize(units, inputs)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        self.x = x
-        y = self.weights[0] @ x
+        self.shape = x.shape
+        self.x = x.reshape(-1, x.shape[-1])
+        y = self.weights[0] @ self.x
         y += self.weights[1]
         return y
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def learn(self, dy: np.ndarray) -> None:
         np.matmul(dy, self.x.T, out=self.gradients[0])
         dy.sum(axis=1, keepdims=True, out=self.gradients[1])
-        return self.weights[0].T @ dy
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return (self.weights[0].T @ dy).reshape(self.shape)
 
 
 class Convolution(Layer):
@@ -71,13 +78,15 @@ class Convolution(Layer):
         y += self.weights[1]
         return y.reshape(-1, *self.windows[3:])
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        k, p = self.kernel, self.padding
-        _, height, width, _ = dy.shape
+    def learn(self, dy: np.ndarray) -> None:
         dy = dy.reshape(len(dy), -1)
         np.matmul(dy, self.columns.T, out=self.gradients[0])
         dy.sum(axis=1, keepdims=True, out=self.gradients[1])
-        columns = (self.weights[0].T @ dy).reshape(self.windows)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        k, p = self.kernel, self.padding
+        _, height, width, _ = dy.shape
+        columns = (self.weights[0].T @ dy.reshape(len(dy), -1)).reshape(self.windows)
         dx: np.ndarray = np.zeros(self.padded, np.float32)
         for i, j in np.ndindex(k, k):
             dx[:, i : i + height, j : j + width] += columns[:, i, j]
@@ -116,15 +125,6 @@ class MaxPool(Layer):
         return dx
 
 
-class Flatten(Layer):
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.shape = x.shape
-        return x.reshape(-1, x.shape[-1])
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return dy.reshape(self.shape)
-
-
 class LSTM(Layer):
     """The last state of [T, I, N]: [H, N]. Gates are in the order i, f, g, o."""
 
@@ -148,7 +148,7 @@ class LSTM(Layer):
             self.steps.append((before, (i, f, g, o), tanh_c))
         return h
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
+    def learn(self, dy: np.ndarray) -> None:
         weight, recurrent, _ = self.weights
         dz = np.empty((len(self.x), len(weight), dy.shape[-1]), np.float32)
         dh, dc = dy, np.zeros_like(dy)
@@ -164,7 +164,6 @@ class LSTM(Layer):
         self.gradients[0][:] = np.tensordot(dz, self.x, ((0, 2), (0, 2)))
         self.gradients[1][:] = np.tensordot(dz, states, ((0, 2), (0, 2)))
         dz.sum(axis=(0, 2), out=self.gradients[2][:, 0])
-        return weight.T @ dz
 
 
 def _weights(layers: list[Layer]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -212,13 +211,13 @@ Network = tuple[list[Layer], Momentum | Adam]
 
 
 def mnist_mlp() -> Network:
-    layers = [Flatten(), Dense(784, 256), ReLU(), Dense(256, 128), ReLU(), Dense(128, 10)]
+    layers = [Dense(784, 256), ReLU(), Dense(256, 128), ReLU(), Dense(128, 10)]
     return layers, Momentum(layers, 0.03125, 0.875)
 
 
 def lenet5() -> Network:
     convolutions = [Convolution(1, 6, 5, padding=2), ReLU(), MaxPool()]
-    convolutions += [Convolution(6, 16, 5), ReLU(), MaxPool(), Flatten()]
+    convolutions += [Convolution(6, 16, 5), ReLU(), MaxPool()]
     layers = [*convolutions, Dense(400, 120), ReLU(), Dense(120, 84), ReLU(), Dense(84, 10)]
     return layers, Adam(layers, 0.0003662109375)
 
@@ -227,7 +226,7 @@ def convnet() -> Network:
     layers: list[Layer] = []
     for channels, filters in ((1, 32), (32, 64), (64, 128)):
         layers += [Convolution(channels, filters, 3, padding=1), ReLU(), MaxPool()]
-    layers += [Flatten(), Dense(1152, 128), ReLU(), Dense(128, 10)]
+    layers += [Dense(1152, 128), ReLU(), Dense(128, 10)]
     return layers, Adam(layers, 0.00048828125)
 
 
@@ -257,8 +256,10 @@ def prepare(
         for layer in layers:
             inputs = layer.forward(inputs)
         loss, gradient = _cross_entropy(inputs, labels)
-        for layer in reversed(layers):
+        for layer in reversed(layers[1:]):
+            layer.learn(gradient)
             gradient = layer.backward(gradient)
+        layers[0].learn(gradient)
         optimizer.step()
         return loss
 

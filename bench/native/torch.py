@@ -14,7 +14,7 @@ from torch.nn import functional
 
 Network = tuple[nn.Module, torch.optim.Optimizer]
 
-MODES = ("eager", "compiled")
+MODES: tuple[str, ...] = ("eager", "compiled")
 
 
 def mnist_mlp() -> Network:
