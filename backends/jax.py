@@ -6,9 +6,11 @@ own: a layer function computes its output by `jax.nn` and `lax`, and autodiff do
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
@@ -197,29 +199,44 @@ def conv_transpose2d(node: Node[ConvTranspose2D], x: Array, run: _Pass) -> Array
 
 
 def max_pool2d(node: Node[MaxPool2D], x: Array, run: _Pass) -> Array:
+    return _max_of_windows(_bordered(node, x, -np.inf), *_pooling(node))
+
+
+# Jitted, as JAX's own functions are: ten operations would be a fifth of an eager LeNet's step.
+@partial(jax.jit, static_argnames=("kernel", "space", "stride"))
+def _max_of_windows(
+    x: Array, kernel: tuple[int, ...], space: tuple[int, ...], stride: tuple[int, ...]
+) -> Array:
     # The gradient of `reduce_window` halves the speed of a whole step (0.10), that of `max` shares
     # a tie among its equals; this goes to the first.
-    first, *others = _pooled(node, x, -np.inf)
+    first, *others = _windows(x, kernel, space, stride, (1, 1))
     for window in others:
         first = jnp.where(window > first, window, first)
     return first
 
 
 def avg_pool2d(node: Node[AvgPool2D], x: Array, run: _Pass) -> Array:
-    first, *others = _pooled(node, x, 0)
-    total = sum(others, start=first)
+    windows = list(_windows(_bordered(node, x, 0), *_pooling(node), (1, 1)))
+    total = sum(windows[1:], start=windows[0])
     if node.layer.count_include_pad:
-        return total / (len(others) + 1)
+        return total / len(windows)
     inside = np.ones((1, *x.shape[1:3], 1), x.dtype)
-    return total / sum(_pooled(node, inside, 0))
+    return total / sum(_windows(_bordered(node, inside, 0), *_pooling(node), (1, 1)))
 
 
-def _pooled(node: Node[MaxPool2D] | Node[AvgPool2D], x: Array, border: float) -> Iterator[Array]:
+def _bordered(node: Node[MaxPool2D] | Node[AvgPool2D], x: Array, border: float) -> Array:
+    if not any(padding := pair(node.layer.padding)):
+        return x
+    widths = [(0, 0), *((p, p) for p in padding), (0, 0)]
+    return jnp.pad(x, widths, constant_values=border)
+
+
+def _pooling(
+    node: Node[MaxPool2D] | Node[AvgPool2D],
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return what `_windows` wants to know: kernel, output's space, stride."""
     layer, kernel = node.layer, pair(node.layer.kernel_size)
-    if any(padding := pair(layer.padding)):
-        widths = [(0, 0), *((p, p) for p in padding), (0, 0)]
-        x = jnp.pad(x, widths, constant_values=border)
-    return _windows(x, kernel, node.output_shape[1:], pair(layer.stride or kernel), (1, 1))
+    return kernel, tuple(node.output_shape[1:]), pair(layer.stride or kernel)
 
 
 def _windows(
@@ -576,6 +593,7 @@ OPTIMIZERS: dict[type, Callable[..., Any]] = {
 MODES: tuple[Mode, ...] = ("eager", "compiled")
 UNSUPPORTED: dict[Gap, str] = {}
 DEVIATIONS: dict[str, Deviation] = {}
+_NO_AUTOTUNING = "--xla_gpu_autotune_level=0"
 
 
 def version() -> str:
@@ -590,6 +608,9 @@ def devices() -> list[str]:
 def build(
     model: Model, weights: Weights, execution: Execution, *, seed: int, state: Weights | None
 ) -> _Trainer:
+    if execution.device != "cpu" and _NO_AUTOTUNING not in os.environ.get("XLA_FLAGS", ""):
+        # An autotuner would choose by the clock. XLA reads this when its first device is asked for.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_NO_AUTOTUNING}"
     refuse_unsupported(sys.modules[__name__], model, execution)
     # The threads: XLA's CPU client (0.10) only reads NPROC, at its birth; the harness sets it.
     # In float32 too: optax (0.2.8) takes 1 - beta**t in the widest float there is, and would lose
@@ -597,13 +618,61 @@ def build(
     jax.config.update("jax_enable_x64", True)
     # On a GPU, JAX (0.10) would otherwise multiply float32 matrices in TF32.
     jax.config.update("jax_default_matmul_precision", "highest")
+    _compiled()
     return _Trainer(model, weights, execution, seed, state)
+
+
+def settings(execution: Execution) -> dict[str, str]:
+    """Return what `build` fixes that matters for speed or rounding, in JAX's words."""
+    fixed = {
+        "jax_default_matmul_precision": "highest",
+        "jax_enable_x64": "True",
+        "image layout": "NHWC, HWIO",
+    }
+    return fixed | ({"XLA_FLAGS": _NO_AUTOTUNING} if execution.device != "cpu" else {})
+
+
+def device_memory(device: str) -> int | None:
+    """Return the most bytes that arrays have taken on a CUDA device; None of the CPU."""
+    return None if device == "cpu" else int(_device(device).memory_stats()["peak_bytes_in_use"])
+
+
+def _device(name: str) -> Any:
+    platform, _, index = name.partition(":")
+    return jax.devices(platform)[int(index or 0)]
+
+
+@cache
+def _compiled() -> list[str]:
+    """Return the list that gets an entry for each compilation from the first call on."""
+    events: list[str] = []
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return events
 
 
 class _Batch(NamedTuple):
     x: Array
     y: Array
     masks: Arrays | None
+
+
+@jax.jit  # type: ignore[untyped-decorator]
+def _stack(*arrays: Array) -> Array:
+    return jnp.stack(arrays)
+
+
+def _stack_aligned(*arrays: np.ndarray) -> np.ndarray:
+    """Stack in memory that begins at a multiple of 64 bytes, which XLA takes without a copy."""
+    shape, size = (len(arrays), *arrays[0].shape), sum(array.nbytes for array in arrays)
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    stacked = room[start : start + size].view(arrays[0].dtype).reshape(shape)
+    return np.stack(arrays, out=stacked)
 
 
 class _State(NamedTuple):
@@ -626,8 +695,7 @@ class _Trainer:
     ) -> None:
         slots, step = starting_state(model, weights, state)
         self._model, self._seed = model, seed
-        platform, _, index = execution.device.partition(":")
-        self._device = jax.devices(platform)[int(index or 0)]
+        self._device = _device(execution.device)
         self._axes = native_axes(LAYOUT, model)
         self._native, self._slots = OPTIMIZERS[type(model.optimizer)](model.optimizer)
         self._dtype, self._count = execution.dtype, step
@@ -636,6 +704,8 @@ class _Trainer:
         self._take_step, self._take_steps, self._forward = self._step, self._loop, self._run
         if execution.mode == "compiled":
             self._compile()
+        else:  # compiled, a step is one call, in which nothing can be told apart
+            self.split = self._split
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = masks and {key: self._tensor(mask) for key, mask in masks.items()}
@@ -650,6 +720,9 @@ class _Trainer:
         self._count = steps.stop
         jax.block_until_ready(self._state)
         return np.array(jax.device_get(losses))
+
+    def compilations(self) -> int:
+        return len(_compiled())
 
     def gradients(self, batch: _Batch) -> tuple[float, Weights]:
         weights, statistics, _, step = self._state
@@ -688,7 +761,8 @@ class _Trainer:
         # XLA's CPU convolutions (0.10) are 4 to 25 times slower inside a scan.
         convolutions = Conv1D | Conv2D | ConvTranspose2D
         if not any(isinstance(node.layer, convolutions) for node in self._model.walk()):
-            self._take_steps = jax.jit(self._scan, donate_argnums=0)
+            scan = jax.jit(self._scan, donate_argnums=0)
+            self._take_steps = partial(self._stack_and_scan, scan)
 
     def _run(
         self, weights: Arrays, step: Array, x: Array, masks: Arrays | None, *, training: bool
@@ -713,6 +787,31 @@ class _Trainer:
         weights = optax.apply_updates(weights, updates)
         return _State(weights, statistics, optimizer, step + 1), loss
 
+    def _split(self, batch: _Batch) -> dict[str, float]:
+        weights, statistics, optimizer, step = self._state
+        rate = np.array(self._model.optimizer.rate(self._count), self._dtype)
+        began = perf_counter()
+        loss, back, statistics = jax.block_until_ready(
+            jax.vjp(
+                lambda weights: self._mean_loss(weights, statistics, step, batch),
+                weights,
+                has_aux=True,
+            )
+        )
+        forward = perf_counter()
+        (gradients,) = jax.block_until_ready(back(jnp.ones_like(loss)))
+        backward = perf_counter()
+        updates, optimizer = self._native(rate).update(gradients, optimizer, weights)
+        weights = optax.apply_updates(weights, updates)
+        self._state = jax.block_until_ready(_State(weights, statistics, optimizer, step + 1))
+        self._count += 1
+        update = perf_counter()
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "update": update - backward,
+        }
+
     def _loop(
         self, state: _State, rates: np.ndarray, batches: list[_Batch]
     ) -> tuple[_State, list[Array]]:
@@ -722,9 +821,14 @@ class _Trainer:
             losses.append(loss)
         return state, losses
 
-    def _scan(self, state: _State, rates: Array, batches: list[_Batch]) -> tuple[_State, Array]:
-        stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
-        return lax.scan(lambda now, given: self._step(now, *given), state, (rates, stacked))
+    def _stack_and_scan(
+        self, scan: Callable[..., Any], state: _State, rates: np.ndarray, batches: list[_Batch]
+    ) -> tuple[_State, Array]:
+        stack = _stack_aligned if self._device.platform == "cpu" else _stack
+        return scan(state, rates, jax.tree.map(stack, *batches))
+
+    def _scan(self, state: _State, rates: Array, batches: _Batch) -> tuple[_State, Array]:
+        return lax.scan(lambda now, given: self._step(now, *given), state, (rates, batches))
 
     def _load(self, weights: Weights, slots: Weights, step: int) -> _State:
         native = {name: to_native(w, self._axes.get(name)) for name, w in weights.items()}

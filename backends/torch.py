@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -341,6 +342,8 @@ class _Recurrent(nn.Module):
         if self._return_sequences:
             return states
         last = last[0] if isinstance(last, tuple) else last  # an LSTM's is (h, c)
+        if len(last) == 1:
+            return last[0]
         return torch.cat(tuple(last), dim=-1)  # [directions, N, H]; states[:, -1] is not the last
 
 
@@ -580,7 +583,28 @@ def build(
         )
     torch.set_num_threads(execution.threads)
     torch.manual_seed(seed)
+    # cuDNN would otherwise convolve float32 in TF32, and an autotuner would choose by the clock.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
     return _Trainer(model, weights, execution, state)
+
+
+def settings(execution: Execution) -> dict[str, str]:
+    """Return what `build` fixes that matters for speed or rounding, in PyTorch's words."""
+    fixed = {"memory format": "channels_last", "optimizer": "fused=True"}
+    if execution.mode == "compiled":
+        fixed["torch.compile"] = "fullgraph=True, automatic_dynamic_shapes=False"
+    if execution.device != "cpu":
+        fixed["cuda.matmul.allow_tf32"] = "False"
+        fixed["cudnn.allow_tf32"] = "False"
+        fixed["cudnn.benchmark"] = "False"
+    return fixed
+
+
+def device_memory(device: str) -> int | None:
+    """Return the most bytes that tensors have taken on a CUDA device; None of the CPU."""
+    return None if device == "cpu" else int(torch.cuda.max_memory_allocated(device))
 
 
 def _clip(spec: Optimizer, parameters: list[Tensor]) -> None:
@@ -625,18 +649,24 @@ class _Trainer:
         self._network.to(self._device, self._dtype, memory_format=torch.channels_last)
         self._variables = {name: variables[name] for name in model.weights}
         self._parameters = {name: self._variables[name] for name in model.trainable}
-        self._loss = LOSSES[type(model.loss)](model.loss)
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
         self._optimizer, self._slots = make_optimizer(
             model.optimizer, list(self._parameters.values())
         )
         self._load(weights, slots)
-        self._mean_loss = self._forward_loss
+        network, loss = self._network, LOSSES[type(model.loss)](model.loss)
+
+        def mean_loss(x: Tensor, y: Tensor, masks: _TensorMasks | None) -> Tensor:
+            return loss(network(x, masks), y)
+
+        self._mean_loss = mean_loss
         if execution.mode == "compiled":
             # Without fullgraph, what Dynamo cannot compile would silently run eagerly; without the
-            # reset, so would the ninth trainer of a process: all share this method's code.
+            # reset, so would the ninth trainer of a process: all share this function's code.
             torch.compiler.reset()
-            self._mean_loss = torch.compile(self._forward_loss, dynamic=False, fullgraph=True)
+            # Another shape is compiled anew; `dynamic=False` (2.13) would set this on every call.
+            torch._dynamo.config.automatic_dynamic_shapes = False
+            self._mean_loss = torch.compile(mean_loss, fullgraph=True)
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = masks and {key: self._tensor(mask).to(self._dtype) for key, mask in masks.items()}
@@ -645,14 +675,38 @@ class _Trainer:
     def train(self, batches: Sequence[_Batch]) -> np.ndarray:
         losses = []
         for batch in batches:
-            loss = self._mean_loss(batch)
+            loss = self._mean_loss(*batch)
             loss.backward()
             self._take_step()
             losses.append(loss.detach())
         result = torch.stack(losses).cpu().numpy()
+        self._synchronize()
+        return result
+
+    def split(self, batch: _Batch) -> dict[str, float]:
+        began = self._now()
+        loss = self._mean_loss(*batch)
+        forward = self._now()
+        loss.backward()
+        backward = self._now()
+        self._take_step()
+        update = self._now()
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "update": update - backward,
+        }
+
+    def compilations(self) -> int:
+        return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+    def _now(self) -> float:
+        self._synchronize()
+        return perf_counter()
+
+    def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        return result
 
     def _take_step(self) -> None:
         spec = self._model.optimizer
@@ -665,7 +719,7 @@ class _Trainer:
 
     def gradients(self, batch: _Batch) -> tuple[float, Weights]:
         with self._statistics_kept():
-            loss = self._mean_loss(batch)
+            loss = self._mean_loss(*batch)
         loss.backward()
         gradients = {name: self._array(name, p.grad) for name, p in self._parameters.items()}
         self._optimizer.zero_grad()
@@ -704,9 +758,6 @@ class _Trainer:
             for slot, native in self._slots.items()
         }
         return slots | {"step": np.array(self._step)}
-
-    def _forward_loss(self, batch: _Batch) -> Tensor:
-        return self._loss(self._network(batch.x, batch.masks), batch.y)
 
     @contextmanager
     def _statistics_kept(self) -> Iterator[None]:

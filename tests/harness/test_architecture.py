@@ -20,6 +20,7 @@ _MAY_IMPORT = {
     "backends": {"backends", "models"},
     "bench": set(_PACKAGES),
 }
+_NATIVE = Path("bench/native")
 _FRAMEWORKS = {module for modules in FRAMEWORKS.values() for module in modules} - {"numpy"}
 _FILES = [
     path.relative_to(_ROOT) for package in _PACKAGES for path in (_ROOT / package).rglob("*.py")
@@ -47,8 +48,10 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", _FILES, ids=str)
-def test_a_framework_is_imported_in_its_own_adapter_alone(path: Path) -> None:
-    own = set(FRAMEWORKS.get(path.stem, ())) if path.parts[0] == "backends" else set()
+def test_a_framework_is_imported_in_its_own_files_alone(path: Path) -> None:
+    """Its adapter, and the loop written by hand."""
+    has_own = path.parent in (Path("backends"), _NATIVE)
+    own = set(FRAMEWORKS.get(path.stem, ())) if has_own else set()
     for name in _imports(path):
         assert name.partition(".")[0] not in _FRAMEWORKS - own, name
 
@@ -62,7 +65,14 @@ def test_a_peer_imports_numpy_and_its_own_library_alone(path: Path) -> None:
     assert len(imported - sys.stdlib_module_names - {"numpy"}) == 1
 
 
-def test_the_check_above_sees_imports() -> None:
+@pytest.mark.parametrize("path", [path for path in _FILES if path.parent == _NATIVE], ids=str)
+def test_a_loop_by_hand_has_no_code_of_ours(path: Path) -> None:
+    own = {*FRAMEWORKS.get(path.stem, ()), *sys.stdlib_module_names, "numpy"}
+    for name in _imports(path):
+        assert name.partition(".")[0] in own, name
+
+
+def test_the_checks_above_see_imports() -> None:
     assert "torch" in {name.partition(".")[0] for name in _imports(Path("backends/torch.py"))}
     assert "bakeoff.models.Model" in set(_imports(Path("backends/torch.py")))
 

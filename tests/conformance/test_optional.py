@@ -1,0 +1,61 @@
+"""What an adapter may have beside the contract: each is skipped where it does not have it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bakeoff.backends.contract import Adapter, Execution, Trainer
+from conformance.cases import OPTIMIZERS
+from conformance.driving import staged, start
+
+_DENSE = next(case for case in OPTIMIZERS if case.id == "adam-dense")
+
+
+def _optional(owner: Adapter | Trainer, name: str) -> None:
+    if not hasattr(owner, name):
+        pytest.skip(f"no {name}")
+
+
+def test_a_split_step_is_the_step_of_train(adapter: Adapter, mode: str) -> None:
+    whole, split = (start(adapter, _DENSE, "float32", mode) for _ in range(2))
+    _optional(split, "split")
+    batches = staged(whole, _DENSE, "float32", 3)
+
+    whole.train(batches)
+    for batch in batches:
+        seconds = split.split(batch)
+        assert sorted(seconds) == ["backward", "forward", "update"]
+        assert all(part > 0 for part in seconds.values())
+
+    for read in ("weights", "state"):
+        expected = getattr(whole, read)()
+        for name, value in getattr(split, read)().items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_compilations_are_counted_and_end(adapter: Adapter) -> None:
+    if "compiled" not in adapter.MODES:
+        pytest.skip("nothing is compiled")
+    trainer = start(adapter, _DENSE, "float32", "compiled")
+    _optional(trainer, "compilations")
+    batches = staged(trainer, _DENSE, "float32", 2)
+    counts = [trainer.compilations()]
+    for _ in range(4):
+        trainer.train(batches)
+        counts.append(trainer.compilations())
+    assert counts[0] < counts[1]
+    assert counts[-2] == counts[-1]
+
+
+def test_no_memory_of_a_device_is_counted_on_the_cpu(adapter: Adapter) -> None:
+    _optional(adapter, "device_memory")
+    assert adapter.device_memory("cpu") is None
+
+
+def test_settings_are_named_in_words(adapter: Adapter, mode: str) -> None:
+    _optional(adapter, "settings")
+    execution = Execution(device="cpu", dtype="float32", mode=mode, threads=1)
+    settings = adapter.settings(execution)
+    assert settings
+    assert all(isinstance(word, str) and word for pair in settings.items() for word in pair)
