@@ -11,7 +11,8 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ if np.lib.NumpyVersion(np.__version__) >= "1.24.0":
 
 # Read by libgomp when MXNet loads it: threads that wait by spinning starve each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# MXNet's own OpenBLAS (1.9.1) takes a newer CPU for one without AVX: 2.2 times the time.
+if "avx2" in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""):
+    os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
 
 import mxnet as mx
 from mxnet import autograd, gluon, nd
@@ -571,7 +575,12 @@ def adagrad(optimizer: Adagrad, slots: list[_Slots], step: int) -> _Optimizer:
 
 
 class _Optimizer(mx.optimizer.Optimizer):
-    """What a Gluon trainer drives, one `update` per weight and step; it starts from our slots."""
+    """What a Gluon trainer drives, one `update` per weight and step; it starts from our slots.
+
+    A fused operator keeps a slot in units of its own: in float32 that is ours times `units`.
+    """
+
+    units: tuple[float, ...] = (1.0,)
 
     def __init__(self, spec: Any, slots: list[_Slots], step: int) -> None:
         super().__init__(learning_rate=spec.learning_rate, begin_num_update=step)
@@ -588,18 +597,28 @@ class _Optimizer(mx.optimizer.Optimizer):
 
 
 class _SGD(_Optimizer):
+    """The native velocity holds the rate, for which the one that does not change is taken."""
+
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return (-self.spec.learning_rate,)
+
     def in_float32(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec, rate = self.spec, self.spec.rate(step - 1)
         if not slots:
             nd.sgd_update(w, g, out=w, lr=rate, wd=spec.weight_decay)
             return
         (velocity,) = slots
-        # The native v holds the rate. With a rate of -1 it is ours, and w is left alone.
-        nd.sgd_mom_update(w, g, velocity, lr=-1, momentum=spec.momentum, wd=spec.weight_decay)
+        constant = spec.learning_rate
+        native = rate == constant and not spec.nesterov
+        options = {"lr": constant, "momentum": spec.momentum, "wd": spec.weight_decay}
+        nd.sgd_mom_update(w, g, velocity, out=w if native else None, **options)
+        if native:
+            return
         if spec.nesterov:
             nd.sgd_update(w, g, out=w, lr=rate, wd=spec.weight_decay)
             rate *= spec.momentum
-        nd.sgd_update(w, velocity, out=w, lr=rate)
+        nd.sgd_update(w, velocity, out=w, lr=-rate / constant)
 
     def in_float64(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec = self.spec
@@ -612,6 +631,12 @@ class _SGD(_Optimizer):
 
 
 class _Adam(_Optimizer):
+    """`adam_update` forms 1 - β in float32, 1e-5 off at 0.999: its slots are that much larger."""
+
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return _excess(self.spec.beta1), _excess(self.spec.beta2)
+
     def in_float32(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         self._in_float32(w, g, slots, step, self.spec.weight_decay)
 
@@ -619,16 +644,17 @@ class _Adam(_Optimizer):
         self._in_float64(w, _decayed(g, w, self.spec.weight_decay), slots, step)
 
     def _in_float32(self, w: Array, g: Array, slots: _Slots, step: int, decay: float) -> None:
-        spec, (m, v) = self.spec, slots
-        correction = math.sqrt(1 - spec.beta2**step)
-        rate = spec.rate(step - 1) * correction / (1 - spec.beta1**step)
-        epsilon = spec.epsilon * correction  # native: m / (√v + ε), the paper's closing form
-        # `adam_update` forms 1 - β in float32, 1e-5 off at 0.999. So m goes through the momentum
-        # operator, whose rate can be 1 - β₁, and g is scaled by what 1 - β₂ lacks.
-        scale = _lacking(spec.beta2)
-        nd.sgd_mom_update(w, g, m, lr=spec.beta1 - 1, momentum=spec.beta1, wd=decay)
-        options = {"beta1": 1, "beta2": spec.beta2, "rescale_grad": scale, "wd": decay * scale}
-        nd.adam_update(w, g, m, v, out=w, lr=rate, epsilon=epsilon, **options)
+        spec, (unit_m, unit_v) = self.spec, self.units
+        # native: m / (√v + ε), the paper's closing form
+        correction = math.sqrt((1 - spec.beta2**step) * unit_v)
+        options = {
+            "lr": spec.rate(step - 1) * correction / ((1 - spec.beta1**step) * unit_m),
+            "beta1": spec.beta1,
+            "beta2": spec.beta2,
+            "epsilon": spec.epsilon * correction,
+            "wd": decay,
+        }
+        nd.adam_update(w, g, *slots, out=w, **options)
 
     def _in_float64(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec, (m, v) = self.spec, slots
@@ -652,12 +678,15 @@ class _AdamW(_Adam):
 
 
 class _RMSprop(_Optimizer):
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return (_excess(self.spec.rho),)
+
     def in_float32(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
-        spec = self.spec
-        scale = _lacking(spec.rho)
-        options = {"gamma1": spec.rho, "epsilon": spec.epsilon, "rescale_grad": scale}
-        rate, decay = spec.rate(step - 1) / scale, spec.weight_decay * scale
-        nd.rmsprop_update(w, g, *slots, out=w, lr=rate, wd=decay, **options)
+        spec, (unit,) = self.spec, self.units
+        rate = spec.rate(step - 1) * math.sqrt(unit)
+        options = {"gamma1": spec.rho, "epsilon": spec.epsilon * unit, "wd": spec.weight_decay}
+        nd.rmsprop_update(w, g, *slots, out=w, lr=rate, **options)
 
     def in_float64(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec, (s,) = self.spec, slots
@@ -681,9 +710,9 @@ def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
     return g + weight_decay * w if weight_decay else g
 
 
-def _lacking(beta: float) -> float:
-    """Return what gradients are scaled by, so that 1 - β, formed in float32, weighs g² rightly."""
-    return math.sqrt((1 - beta) / float(1 - np.float32(beta)))
+def _excess(beta: float) -> float:
+    """Return how much too large 1 - β is when it is formed in float32."""
+    return float(1 - np.float32(beta)) / (1 - beta)
 
 
 def _clip(spec: Optimizer, gradients: list[Array]) -> None:
@@ -847,6 +876,11 @@ class _Trainer:
         ]
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
         self._optimizer = make_optimizer(model.optimizer, native_slots, step)
+        units = self._optimizer.units if self._dtype == "float32" else (1.0,) * len(self._slots)
+        self._units = dict(zip(self._slots, units, strict=False))
+        for arrays in native_slots:
+            for array, unit in zip(arrays, self._units.values(), strict=True):
+                array *= unit
         self._clipped = bool(model.optimizer.clip_value or model.optimizer.clip_norm)
         parameters_in_order = list(self._parameters.values())
         self._trainer = gluon.Trainer(parameters_in_order, self._optimizer, kvstore=None)
@@ -901,7 +935,7 @@ class _Trainer:
 
     def state(self) -> Weights:
         slots = {
-            f"{name}.{slot}": self._canonical(name, array)
+            f"{name}.{slot}": self._canonical(name, array / self._units[slot])
             for name, arrays in zip(self._parameters, self._optimizer.slots, strict=True)
             for slot, array in zip(self._slots, arrays, strict=True)
         }
