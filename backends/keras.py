@@ -79,6 +79,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # or TensorFlow logs what ma
 import keras
 import tensorflow as tf
 
+_ALIGNMENT = 64  # bytes
+
 Tensor = Any
 Call = Callable[[Tensor, "_Pass"], Tensor]
 Lowered = tuple[Call, dict[str, "_Place"]]  # the native layers, their weights by role
@@ -505,15 +507,23 @@ def binary_cross_entropy(loss: BinaryCrossEntropy, dtype: DType) -> _Loss:
     return keras.losses.BinaryCrossentropy(from_logits=True, dtype=dtype)
 
 
-# Optimizers: one that is built for these variables, and its variables by our slots' names
+# Optimizers: one that is built for these variables, and its own by our slots' names
 
-_Optimizer = tuple[keras.Optimizer, dict[str, list[keras.Variable]]]
+
+class _Slots(NamedTuple):
+    """The native variables of a slot, which hold ours times `unit`."""
+
+    variables: list[keras.Variable]
+    unit: float = 1.0
+
+
+_Optimizer = tuple[keras.Optimizer, dict[str, _Slots]]
 
 
 def sgd(optimizer: SGD, variables: list[keras.Variable]) -> _Optimizer:
     native = _SGD(optimizer)
     native.build(variables)
-    return native, {"velocity": native.momentums} if optimizer.momentum else {}
+    return native, {"velocity": _Slots(native.momentums)} if optimizer.momentum else {}
 
 
 def adam(optimizer: Adam, variables: list[keras.Variable]) -> _Optimizer:
@@ -526,21 +536,23 @@ def adamw(optimizer: AdamW, variables: list[keras.Variable]) -> _Optimizer:
 
 def _adam(native: _Adam, variables: list[keras.Variable]) -> _Optimizer:
     native.build(variables)
-    return native, {"m": native._momentums, "v": native._velocities}
+    unit_m, unit_v = native.units
+    slots = {"m": _Slots(native._momentums, unit_m), "v": _Slots(native._velocities, unit_v)}
+    return native, slots
 
 
 def rmsprop(optimizer: RMSprop, variables: list[keras.Variable]) -> _Optimizer:
     rate = float(optimizer.learning_rate)
     native = keras.optimizers.RMSprop(rate, optimizer.rho, epsilon=optimizer.epsilon)
     native.build(variables)
-    return native, {"s": native._velocities}
+    return native, {"s": _Slots(native._velocities)}
 
 
 def adagrad(optimizer: Adagrad, variables: list[keras.Variable]) -> _Optimizer:
     rate = float(optimizer.learning_rate)
     native = keras.optimizers.Adagrad(rate, epsilon=optimizer.epsilon)
     native.build(variables)
-    return native, {"s": native._accumulators}
+    return native, {"s": _Slots(native._accumulators)}
 
 
 class _SGD(keras.optimizers.SGD):
@@ -573,8 +585,9 @@ class _SGD(keras.optimizers.SGD):
 
 
 class _Adam(keras.optimizers.Adam):
-    """With the spec's epsilon: Keras does not scale its own by √(1 - β₂ᵗ).
+    """With the spec's epsilon, which Keras does not scale by √(1 - β₂ᵗ), in TensorFlow's operator.
 
+    That forms 1 - β in the variables' dtype, 1e-5 off at 0.999: its slots are that much larger.
     The corrections are made in float64: Keras rounds β to float32 first, and then 1 - βᵗ cancels.
     """
 
@@ -582,6 +595,9 @@ class _Adam(keras.optimizers.Adam):
         rate = float(spec.learning_rate)
         super().__init__(rate, spec.beta1, spec.beta2, spec.epsilon, name="adam")
         self._decay = decay
+        round_off = np.dtype(keras.config.floatx()).type
+        betas = (spec.beta1, spec.beta2)
+        self.units = [float(1 - round_off(beta)) / (1 - beta) for beta in betas]
 
     def _backend_update_step(
         self, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
@@ -592,14 +608,21 @@ class _Adam(keras.optimizers.Adam):
                 w.value.assign(w.value * kept)
         rate, step = (tf.cast(n.value, tf.float64) for n in (learning_rate, self.iterations))
         corrections = 1 - tf.pow(tf.constant([self.beta_1, self.beta_2], tf.float64), step + 1)
-        root = tf.sqrt(corrections[1])
-        rate = tf.cast(rate * root / corrections[0], learning_rate.dtype)
-        epsilon = tf.cast(self.epsilon * root, learning_rate.dtype)
+        correction_m, correction_v = tf.unstack(corrections * self.units)
+        root = tf.sqrt(correction_v)
+        dtype = learning_rate.dtype
+        options = {
+            "lr": tf.cast(rate * root / correction_m, dtype),
+            "epsilon": tf.cast(self.epsilon * root, dtype),
+            "beta1": tf.constant(self.beta_1, dtype),
+            "beta2": tf.constant(self.beta_2, dtype),
+            "beta1_power": tf.zeros([], dtype),  # the corrections are in the rate
+            "beta2_power": tf.zeros([], dtype),
+        }
         slots = zip(self._momentums, self._velocities, strict=True)
         for g, w, (m, v) in zip(gradients, variables, slots, strict=True):
-            m.value.assign_add((g - m.value) * (1 - self.beta_1))
-            v.value.assign_add((tf.square(g) - v.value) * (1 - self.beta_2))
-            w.value.assign_sub(m.value * rate / (tf.sqrt(v.value) + epsilon))
+            handles = {"var": w.value.handle, "m": m.value.handle, "v": v.value.handle}
+            tf.raw_ops.ResourceApplyAdam(grad=g, **handles, **options)
 
 
 LAYERS: dict[type, Callable[..., Any]] = {
@@ -694,6 +717,16 @@ def _clip_and_decay(
     return gradients
 
 
+def _loops_over_time(model: Model) -> bool:
+    """Say whether XLA is the faster: on a CPU TensorFlow (2.21) has kernels for all but recurrence.
+
+    XLA refuses a pool with explicit padding.
+    """
+    layers = [node.layer for node in model.walk()]
+    padded = any(isinstance(layer, MaxPool2D) and any(pair(layer.padding)) for layer in layers)
+    return not padded and any(isinstance(layer, SimpleRNN | LSTM | GRU) for layer in layers)
+
+
 class _Batch(NamedTuple):
     x: Tensor
     y: Tensor
@@ -724,6 +757,7 @@ class _Trainer:
     ) -> None:
         slots, self._step = starting_state(model, weights, state)
         self._model, self._dtype = model, execution.dtype
+        self._on_gpu = execution.device != "cpu"
         self._axes = native_axes(LAYOUT, model)
         self._network, self._places = _lower(model.nodes, self._dtype)
         trained = {id(v): v for v in (self._places[name].variable for name in model.trainable)}
@@ -733,22 +767,26 @@ class _Trainer:
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
         self._optimizer, by_slot = make_optimizer(model.optimizer, list(trained.values()))
         self._slots = {
-            f"{name}.{slot}": (name, natives[self._index(name)])
-            for slot, natives in by_slot.items()
+            f"{name}.{slot}": (name, native.variables[self._index(name)], native.unit)
+            for slot, native in by_slot.items()
             for name in model.trainable
         }
         self._load(weights, slots)
         self._derive, self._steps = self._loss_and_gradients, self._eager_steps
         if execution.mode == "compiled":
-            self._derive = tf.function(self._loss_and_gradients, autograph=False)
+            by_xla = not self._on_gpu and _loops_over_time(model)
+            self._derive = tf.function(
+                self._loss_and_gradients, jit_compile=by_xla, autograph=False
+            )
             self._graph_loop = tf.function(self._loop, autograph=False)
+            self._loops: dict[Any, Any] = {}  # one per shape of a batch
             self._steps = self._compiled_steps
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = {
             key: self._tensor(mask.astype(self._dtype)) for key, mask in (masks or {}).items()
         }
-        return _Batch(self._tensor(x), tf.convert_to_tensor(y), native)
+        return _Batch(self._tensor(x), self._tensor(y), native)
 
     def train(self, batches: Sequence[_Batch]) -> np.ndarray:
         steps = range(self._step, self._step + len(batches))
@@ -779,7 +817,10 @@ class _Trainer:
         return {name: self._array(name, self._places[name].variable.value) for name in names}
 
     def state(self) -> Weights:
-        slots = {key: self._array(name, v.value) for key, (name, v) in self._slots.items()}
+        slots = {
+            key: self._array(name, variable.value / unit)
+            for key, (name, variable, unit) in self._slots.items()
+        }
         return slots | {"step": np.array(self._step)}
 
     def _loss_and_gradients(self, batch: _Batch) -> tuple[Tensor, list[Tensor]]:
@@ -791,7 +832,7 @@ class _Trainer:
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _take_step(self, batch: _Batch, rate: float | Tensor) -> Tensor:
-        loss, gradients = self._loss_and_gradients(batch)
+        loss, gradients = self._derive(batch)
         self._optimizer.learning_rate.value.assign(rate)
         self._optimizer.apply(_clip_and_decay(self._model.optimizer, gradients, self._tensors))
         return loss
@@ -803,15 +844,19 @@ class _Trainer:
         """Take the steps in one call per run of equal shapes: a call costs as a small step."""
         losses: list[Tensor] = []
         left = list(rates)
-        for _, group in groupby(batches, lambda batch: (batch.x.shape[0], *batch.masks)):
+        for shape, group in groupby(batches, lambda batch: (batch.x.shape[0], *batch.masks)):
             run = list(group)
-            # Any number of steps, so that no later block is traced and timed anew.
-            spec = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape], t.dtype), run[0])
             stacked = tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *run)
-            loop = self._graph_loop.get_concrete_function(spec, tf.TensorSpec([None], self._dtype))
+            if shape not in self._loops:
+                self._loops[shape] = self._traced_loop(run[0])
             own, left = left[: len(run)], left[len(run) :]
-            losses.append(loop(stacked, tf.constant(own, self._dtype)))
+            losses.append(self._loops[shape](stacked, tf.constant(own, self._dtype)))
         return tf.concat(losses, 0)
+
+    def _traced_loop(self, batch: _Batch) -> Callable[[_Batch, Tensor], Tensor]:
+        """Trace for any number of steps, so that no later block is traced and timed anew."""
+        spec = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape], t.dtype), batch)
+        return self._graph_loop.get_concrete_function(spec, tf.TensorSpec([None], self._dtype))
 
     def _loop(self, stacked: _Batch, rates: Tensor) -> Tensor:
         count = tf.shape(rates)[0]
@@ -836,8 +881,8 @@ class _Trainer:
     def _load(self, weights: Weights, slots: Weights) -> None:
         for name, place in self._places.items():
             self._assign(weights[name], name, place.variable)
-        for key, (name, variable) in self._slots.items():
-            self._assign(slots[key], name, variable)
+        for key, (name, variable, unit) in self._slots.items():
+            self._assign(slots[key] * unit, name, variable)
         self._optimizer.iterations.assign(self._step)
 
     def _assign(self, array: np.ndarray, name: str, variable: keras.Variable) -> None:
@@ -852,7 +897,8 @@ class _Trainer:
         return self._order[id(self._places[name].variable)]
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return tf.convert_to_tensor(array.transpose(0, 2, 3, 1) if array.ndim == 4 else array)
+        array = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+        return tf.convert_to_tensor(array) if self._on_gpu else _host_tensor(array)
 
     def _array(self, name: str, tensor: Tensor) -> np.ndarray:
         """Copy a native weight, or its gradient or slot: `numpy()` shares TensorFlow's memory."""
@@ -866,6 +912,17 @@ class _Trainer:
         )
         array = to_canonical(native, axes)
         return np.array(_swap_gates(array) if place.swapped else array, order="C")
+
+
+def _host_tensor(array: np.ndarray) -> Tensor:
+    """Copy an array once, to where TensorFlow takes it as it is; convert_to_tensor (2.21) copies it
+    twice.
+    """
+    memory = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
 
 
 def _swap_gates(array: np.ndarray) -> np.ndarray:
