@@ -466,13 +466,20 @@ def _places(
 
 
 def _reshape(node: Node[Any], dtype: DType) -> Call:
-    """Reshape what the spec sees, which is channels-first."""
-    layers = [keras.layers.Reshape(node.output_shape, dtype=dtype)]
-    if len(node.input_shape) == 3:
-        layers.insert(0, keras.layers.Permute(_CHANNELS_FIRST, dtype=dtype))
-    if len(node.output_shape) == 3:
+    """Reshape what the spec sees, which is channels-first; one channel is both first and last."""
+    layers: list[keras.Layer] = []
+    if _has_channels(node.input_shape):
+        layers.append(keras.layers.Permute(_CHANNELS_FIRST, dtype=dtype))
+    if _has_channels(node.output_shape):
+        layers.append(keras.layers.Reshape(node.output_shape, dtype=dtype))
         layers.append(keras.layers.Permute(_CHANNELS_LAST, dtype=dtype))
+    else:
+        layers.append(keras.layers.Reshape(_native_shape(node.output_shape), dtype=dtype))
     return _chain(*layers)
+
+
+def _has_channels(shape: Shape) -> bool:
+    return len(shape) == 3 and shape[0] > 1
 
 
 def _native_shape(shape: Shape) -> Shape:
@@ -775,9 +782,8 @@ class _Trainer:
         self._derive, self._steps = self._loss_and_gradients, self._eager_steps
         if execution.mode == "compiled":
             by_xla = not self._on_gpu and _loops_over_time(model)
-            self._derive = tf.function(
-                self._loss_and_gradients, jit_compile=by_xla, autograph=False
-            )
+            self._derive = tf.function(self._derive, jit_compile=by_xla, autograph=False)
+            self._take_one = tf.function(self._take_step, jit_compile=by_xla, autograph=False)
             self._graph_loop = tf.function(self._loop, autograph=False)
             self._loops: dict[Any, Any] = {}  # one per shape of a batch
             self._steps = self._compiled_steps
@@ -832,7 +838,7 @@ class _Trainer:
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _take_step(self, batch: _Batch, rate: float | Tensor) -> Tensor:
-        loss, gradients = self._derive(batch)
+        loss, gradients = self._loss_and_gradients(batch)
         self._optimizer.learning_rate.value.assign(rate)
         self._optimizer.apply(_clip_and_decay(self._model.optimizer, gradients, self._tensors))
         return loss
@@ -846,7 +852,11 @@ class _Trainer:
         left = list(rates)
         for shape, group in groupby(batches, lambda batch: (batch.x.shape[0], *batch.masks)):
             run = list(group)
-            stacked = tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *run)
+            stacked = _Batch(
+                tf.stack([batch.x for batch in run]),
+                tf.stack([batch.y for batch in run]),
+                {key: tf.stack([batch.masks[key] for batch in run]) for key in run[0].masks},
+            )
             if shape not in self._loops:
                 self._loops[shape] = self._traced_loop(run[0])
             own, left = left[: len(run)], left[len(run) :]
@@ -863,7 +873,7 @@ class _Trainer:
 
         def body(i: Tensor, losses: tf.TensorArray) -> tuple[Tensor, tf.TensorArray]:
             batch = tf.nest.map_structure(lambda tensors: tensors[i], stacked)
-            return i + 1, losses.write(i, self._take_step(batch, rates[i]))
+            return i + 1, losses.write(i, self._take_one(batch, rates[i]))
 
         losses = tf.TensorArray(self._dtype, size=count, element_shape=[])
         return tf.while_loop(lambda i, losses: i < count, body, (0, losses))[1].stack()

@@ -1,4 +1,7 @@
-"""Paddle by hand: dynamic graph, and the net with its loss through `paddle.jit.to_static`."""
+"""Paddle by hand: dynamic graph, and the net with its loss through `paddle.jit.to_static`.
+
+The data is converted once to tensors, and each batch is gathered by Paddle.
+"""
 
 from __future__ import annotations
 
@@ -99,6 +102,7 @@ def prepare(
     """Return `train(order)`: a step for each row of indices into x and y, and its mean loss."""
     paddle.set_device("cpu")
     paddle.base.core.set_num_threads(threads)
+    images, labels = paddle.to_tensor(x), paddle.to_tensor(y)
     net, opt = WORKLOADS[workload]()
     mean_loss = MeanLoss(net)
     if mode == "compiled":
@@ -106,12 +110,11 @@ def prepare(
 
     def train(order: np.ndarray) -> np.ndarray:
         losses = []
-        for indices in order:
-            inputs = paddle.to_tensor(x.take(indices, axis=0))
-            loss = mean_loss(inputs, paddle.to_tensor(y.take(indices)))
+        for indices in map(paddle.to_tensor, order):
+            loss = mean_loss(paddle.gather(images, indices), paddle.gather(labels, indices))
             loss.backward()
             opt.step()
-            opt.clear_grad()
+            opt.clear_grad(set_to_zero=False)
             losses.append(loss.detach())
         return paddle.stack(losses).numpy()
 
