@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,7 @@ from .contract import (
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it once, when it is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # or TensorFlow logs what machine this is
+os.environ["TF_CUDNN_USE_AUTOTUNE"] = "0"  # autotuned kernels differ from run to run
 
 import keras
 import tensorflow as tf
@@ -694,6 +696,25 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
 
 
+def device_memory(device: str) -> int | None:
+    if device == "cpu":
+        return None
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])  # the only visible one
+
+
+def settings(execution: Execution) -> dict[str, str]:
+    made = {
+        "intra-op threads": str(execution.threads),
+        "inter-op threads": "1",
+        "image data format": "channels_last",
+    }
+    if execution.mode == "compiled":
+        made["tf.while_loop"] = "over the steps of a call"
+    if execution.device == "cpu":
+        return made | ({"jit_compile": "recurrent"} if execution.mode == "compiled" else {})
+    return made | {"tensor_float_32_execution": "off", "TF_CUDNN_USE_AUTOTUNE": "0"}
+
+
 def build(
     model: Model, weights: Weights, execution: Execution, *, seed: int, state: Weights | None
 ) -> _Trainer:
@@ -704,6 +725,7 @@ def build(
     kind, _, index = execution.device.partition(":")
     gpus = tf.config.list_physical_devices("GPU")
     tf.config.set_visible_devices([gpus[int(index or 0)]] if kind == "cuda" else [], "GPU")
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     keras.utils.set_random_seed(seed)
     keras.config.set_floatx(execution.dtype)  # an optimizer's learning rate has no dtype argument
     return _Trainer(model, weights, execution, state)
@@ -779,14 +801,18 @@ class _Trainer:
             for name in model.trainable
         }
         self._load(weights, slots)
-        self._derive, self._steps = self._loss_and_gradients, self._eager_steps
-        if execution.mode == "compiled":
+        self._derive: Any = self._loss_and_gradients
+        self._steps = self._eager_steps
+        if execution.mode == "eager":
+            self.split = self._split  # a compiled step is one call
+        else:
             by_xla = not self._on_gpu and _loops_over_time(model)
             self._derive = tf.function(self._derive, jit_compile=by_xla, autograph=False)
             self._take_one = tf.function(self._take_step, jit_compile=by_xla, autograph=False)
             self._graph_loop = tf.function(self._loop, autograph=False)
             self._loops: dict[Any, Any] = {}  # one per shape of a batch
             self._steps = self._compiled_steps
+            self.compilations = self._tracings
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = {
@@ -829,18 +855,46 @@ class _Trainer:
         }
         return slots | {"step": np.array(self._step)}
 
-    def _loss_and_gradients(self, batch: _Batch) -> tuple[Tensor, list[Tensor]]:
+    def _split(self, batch: _Batch) -> dict[str, float]:
+        began = _now()
+        tape, loss = self._record(batch)
+        forward = _now()
+        gradients = self._gradients(tape, loss)
+        backward = _now()
+        self._update(gradients, self._model.optimizer.rate(self._step))
+        self._step += 1
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "update": _now() - backward,
+        }
+
+    def _tracings(self) -> int:
+        functions = (self._derive, self._take_one, self._graph_loop)
+        return sum(function.experimental_get_tracing_count() for function in functions)
+
+    def _record(self, batch: _Batch) -> tuple[tf.GradientTape, Tensor]:
         run = _Pass(training=True, masks=batch.masks, outputs={})
         with tf.GradientTape() as tape:
             loss = self._loss(batch.y, self._network(batch.x, run))
+        return tape, loss
+
+    def _gradients(self, tape: tf.GradientTape, loss: Tensor) -> list[Tensor]:
         gradients = tape.gradient(loss, self._tensors)
         # An embedding's rows come apart: an optimizer of Keras (3.15) would square each for itself.
-        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _update(self, gradients: list[Tensor], rate: float | Tensor) -> None:
+        self._optimizer.learning_rate.value.assign(rate)
+        self._optimizer.apply(_clip_and_decay(self._model.optimizer, gradients, self._tensors))
+
+    def _loss_and_gradients(self, batch: _Batch) -> tuple[Tensor, list[Tensor]]:
+        tape, loss = self._record(batch)
+        return loss, self._gradients(tape, loss)
 
     def _take_step(self, batch: _Batch, rate: float | Tensor) -> Tensor:
         loss, gradients = self._loss_and_gradients(batch)
-        self._optimizer.learning_rate.value.assign(rate)
-        self._optimizer.apply(_clip_and_decay(self._model.optimizer, gradients, self._tensors))
+        self._update(gradients, rate)
         return loss
 
     def _eager_steps(self, batches: Sequence[_Batch], rates: list[float]) -> Tensor:
@@ -922,6 +976,12 @@ class _Trainer:
         )
         array = to_canonical(native, axes)
         return np.array(_swap_gates(array) if place.swapped else array, order="C")
+
+
+def _now() -> float:
+    """Return the time when all that was asked of the device is done."""
+    tf.test.experimental.sync_devices()
+    return perf_counter()
 
 
 def _host_tensor(array: np.ndarray) -> Tensor:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # MXNet's own OpenBLAS (1.9.1) takes a newer CPU for one without AVX: 2.2 times the time.
 if "avx2" in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""):
     os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
+
+# On a GPU; the second is read by cuBLAS and cuDNN, of which MXNet has no switch for TF32.
+os.environ["MXNET_CUDNN_AUTOTUNE_DEFAULT"] = "0"
+os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
 
 import mxnet as mx
 from mxnet import autograd, gluon, nd
@@ -580,11 +585,13 @@ class _Optimizer(mx.optimizer.Optimizer):
     A fused operator keeps a slot in units of its own: in float32 that is ours times `units`.
     """
 
-    units: tuple[float, ...] = (1.0,)
-
     def __init__(self, spec: Any, slots: list[_Slots], step: int) -> None:
         super().__init__(learning_rate=spec.learning_rate, begin_num_update=step)
         self.spec, self.slots = spec, slots
+
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return (1.0,)
 
     def create_state(self, index: int, weight: Array) -> _Slots:
         return self.slots[index]
@@ -788,6 +795,16 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
 
 
+def settings(execution: Execution) -> dict[str, str]:
+    names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_CORETYPE"]
+    if execution.device != "cpu":
+        names += ["MXNET_CUDNN_AUTOTUNE_DEFAULT", "NVIDIA_TF32_OVERRIDE"]
+    made = {name: os.environ[name] for name in names if name in os.environ}
+    if execution.mode == "compiled":
+        made["hybridize"] = "static_alloc=True, static_shape=True"
+    return made
+
+
 def build(
     model: Model, weights: Weights, execution: Execution, *, seed: int, state: Weights | None
 ) -> _Trainer:
@@ -908,6 +925,22 @@ class _Trainer:
         nd.waitall()
         return np.concatenate([loss.asnumpy() for loss in losses])
 
+    def split(self, batch: _Batch) -> dict[str, float]:
+        began = _now()
+        before = self._statistics() if self._dtype == "float64" else {}
+        loss = self._forward(batch)
+        forward = _now()
+        loss.backward()
+        if before:
+            self._weigh(before)
+        backward = _now()
+        self._take_step()
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "update": _now() - backward,
+        }
+
     def _take_step(self) -> None:
         if self._clipped:
             _clip(self._optimizer.spec, [p.grad() for p in self._parameters.values()])
@@ -964,9 +997,12 @@ class _Trainer:
         if self._momenta and self._compiled:
             nd.waitall()
 
-    def _backward(self, batch: _Batch) -> Array:
+    def _forward(self, batch: _Batch) -> Array:
         with autograd.record():
-            loss = self._mean_loss[bool(batch.scales)](batch.x, batch.y, *batch.scales)
+            return self._mean_loss[bool(batch.scales)](batch.x, batch.y, *batch.scales)
+
+    def _backward(self, batch: _Batch) -> Array:
+        loss = self._forward(batch)
         loss.backward()
         return loss
 
@@ -1002,3 +1038,9 @@ class _Trainer:
 
     def _canonical(self, name: str, array: Array) -> np.ndarray:
         return to_canonical(array.asnumpy(), self._axes.get(name)).copy(order="C")
+
+
+def _now() -> float:
+    """Return the time when all that was asked of the engine is done."""
+    nd.waitall()
+    return perf_counter()

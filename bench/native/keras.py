@@ -16,10 +16,12 @@ import keras
 import tensorflow as tf
 from keras import layers, optimizers
 
+Network = tuple[keras.Model, keras.Optimizer]
+
 MODES = ("eager", "compiled")
 
 
-def mlp() -> tuple[keras.Model, keras.Optimizer]:
+def mnist_mlp() -> Network:
     net = keras.Sequential(
         [
             layers.Flatten(),
@@ -31,7 +33,7 @@ def mlp() -> tuple[keras.Model, keras.Optimizer]:
     return net, optimizers.SGD(0.03125, momentum=0.875)
 
 
-def lenet5() -> tuple[keras.Model, keras.Optimizer]:
+def lenet5() -> Network:
     net = keras.Sequential(
         [
             layers.Conv2D(6, 5, padding="same", activation="relu"),
@@ -47,7 +49,7 @@ def lenet5() -> tuple[keras.Model, keras.Optimizer]:
     return net, optimizers.Adam(0.0003662109375, epsilon=1e-8)
 
 
-def convnet() -> tuple[keras.Model, keras.Optimizer]:
+def convnet() -> Network:
     net = keras.Sequential(
         [
             layers.Conv2D(32, 3, padding="same", activation="relu"),
@@ -64,16 +66,16 @@ def convnet() -> tuple[keras.Model, keras.Optimizer]:
     return net, optimizers.Adam(0.00048828125, epsilon=1e-8)
 
 
-def rows_lstm() -> tuple[keras.Model, keras.Optimizer]:
+def mnist_rows_lstm() -> Network:
     net = keras.Sequential([layers.LSTM(64), layers.Dense(10)])
     return net, optimizers.Adam(0.0009765625, epsilon=1e-8)
 
 
-WORKLOADS: dict[str, Callable[[], tuple[keras.Model, keras.Optimizer]]] = {
-    "mnist-mlp": mlp,
+WORKLOADS: dict[str, Callable[[], Network]] = {
+    "mnist-mlp": mnist_mlp,
     "lenet5": lenet5,
     "convnet": convnet,
-    "mnist-rows-lstm": rows_lstm,
+    "mnist-rows-lstm": mnist_rows_lstm,
 }
 
 
@@ -104,13 +106,13 @@ def prepare(
     # recurrent layers, whose loop over time it compiles.
     step_in_graph = tf.function(step, jit_compile=True) if workload == "mnist-rows-lstm" else step
 
-    @tf.function(autograph=False)
     def steps(order: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(
-            step_in_graph, order, parallel_iterations=1, fn_output_signature=tf.float32
-        )
+        options = {"parallel_iterations": 1, "fn_output_signature": tf.float32}
+        return tf.map_fn(step_in_graph, order, **options)
+
+    steps_in_graph = tf.function(steps)
 
     def compiled(order: np.ndarray) -> np.ndarray:
-        return steps(tf.constant(order)).numpy()
+        return steps_in_graph(tf.constant(order)).numpy()
 
     return eager if mode == "eager" else compiled

@@ -21,16 +21,18 @@ import mxnet as mx
 from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn, rnn
 
+Network = tuple[gluon.HybridBlock, mx.optimizer.Optimizer]
+
 MODES = ("eager", "compiled")
 
 
-def mlp() -> tuple[gluon.HybridBlock, mx.optimizer.Optimizer]:
+def mnist_mlp() -> Network:
     net = nn.HybridSequential()
     net.add(nn.Dense(256, "relu"), nn.Dense(128, "relu"), nn.Dense(10))
     return net, mx.optimizer.SGD(learning_rate=0.03125, momentum=0.875)
 
 
-def lenet5() -> tuple[gluon.HybridBlock, mx.optimizer.Optimizer]:
+def lenet5() -> Network:
     net = nn.HybridSequential()
     net.add(
         nn.Conv2D(6, 5, padding=2, activation="relu"),
@@ -44,7 +46,7 @@ def lenet5() -> tuple[gluon.HybridBlock, mx.optimizer.Optimizer]:
     return net, mx.optimizer.Adam(learning_rate=0.0003662109375)
 
 
-def convnet() -> tuple[gluon.HybridBlock, mx.optimizer.Optimizer]:
+def convnet() -> Network:
     net = nn.HybridSequential()
     net.add(
         nn.Conv2D(32, 3, padding=1, activation="relu"),
@@ -69,15 +71,15 @@ class RowsLSTM(gluon.HybridBlock):
         return self.output(F.slice_axis(self.lstm(x), axis=1, begin=-1, end=None))
 
 
-def rows_lstm() -> tuple[gluon.HybridBlock, mx.optimizer.Optimizer]:
+def mnist_rows_lstm() -> Network:
     return RowsLSTM(), mx.optimizer.Adam(learning_rate=0.0009765625)
 
 
-WORKLOADS: dict[str, Callable[[], tuple[gluon.HybridBlock, mx.optimizer.Optimizer]]] = {
-    "mnist-mlp": mlp,
+WORKLOADS: dict[str, Callable[[], Network]] = {
+    "mnist-mlp": mnist_mlp,
     "lenet5": lenet5,
     "convnet": convnet,
-    "mnist-rows-lstm": rows_lstm,
+    "mnist-rows-lstm": mnist_rows_lstm,
 }
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import paddle
 from paddle import nn, optimizer
 
+Network = tuple[nn.Layer, optimizer.Optimizer]
+
 MODES = ("eager", "compiled")
 
 
-def mlp() -> tuple[nn.Layer, optimizer.Optimizer]:
+def mnist_mlp() -> Network:
     net = nn.Sequential(
         nn.Flatten(),
         nn.Linear(784, 256),
@@ -26,7 +28,7 @@ def mlp() -> tuple[nn.Layer, optimizer.Optimizer]:
     return net, optimizer.Momentum(0.03125, momentum=0.875, parameters=net.parameters())
 
 
-def lenet5() -> tuple[nn.Layer, optimizer.Optimizer]:
+def lenet5() -> Network:
     net = nn.Sequential(
         nn.Conv2D(1, 6, 5, padding=2),
         nn.ReLU(),
@@ -44,7 +46,7 @@ def lenet5() -> tuple[nn.Layer, optimizer.Optimizer]:
     return net, optimizer.Adam(0.0003662109375, parameters=net.parameters())
 
 
-def convnet() -> tuple[nn.Layer, optimizer.Optimizer]:
+def convnet() -> Network:
     net = nn.Sequential(
         nn.Conv2D(1, 32, 3, padding=1),
         nn.ReLU(),
@@ -74,16 +76,16 @@ class RowsLSTM(nn.Layer):
         return self.output(h[0])
 
 
-def rows_lstm() -> tuple[nn.Layer, optimizer.Optimizer]:
+def mnist_rows_lstm() -> Network:
     net = RowsLSTM()
     return net, optimizer.Adam(0.0009765625, parameters=net.parameters())
 
 
-WORKLOADS: dict[str, Callable[[], tuple[nn.Layer, optimizer.Optimizer]]] = {
-    "mnist-mlp": mlp,
+WORKLOADS: dict[str, Callable[[], Network]] = {
+    "mnist-mlp": mnist_mlp,
     "lenet5": lenet5,
     "convnet": convnet,
-    "mnist-rows-lstm": rows_lstm,
+    "mnist-rows-lstm": mnist_rows_lstm,
 }
 
 
