@@ -6,6 +6,7 @@ native: `keras.layers`, `keras.losses`, a tape, and `keras.optimizers` that keep
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -786,7 +787,8 @@ class _Trainer:
     ) -> None:
         slots, self._step = starting_state(model, weights, state)
         self._model, self._dtype = model, execution.dtype
-        self._on_gpu = execution.device != "cpu"
+        on_cpu = execution.device == "cpu"
+        self._copies_blocks = on_cpu and execution.mode == "compiled"
         self._axes = native_axes(LAYOUT, model)
         self._network, self._places = _lower(model.nodes, self._dtype)
         trained = {id(v): v for v in (self._places[name].variable for name in model.trainable)}
@@ -806,7 +808,7 @@ class _Trainer:
         if execution.mode == "eager":
             self.split = self._split  # a compiled step is one call
         else:
-            by_xla = not self._on_gpu and _loops_over_time(model)
+            by_xla = on_cpu and _loops_over_time(model)
             self._derive = tf.function(self._derive, jit_compile=by_xla, autograph=False)
             self._take_one = tf.function(self._take_step, jit_compile=by_xla, autograph=False)
             self._graph_loop = tf.function(self._loop, autograph=False)
@@ -815,10 +817,9 @@ class _Trainer:
             self.compilations = self._tracings
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
-        native = {
-            key: self._tensor(mask.astype(self._dtype)) for key, mask in (masks or {}).items()
-        }
-        return _Batch(self._tensor(x), self._tensor(y), native)
+        place = self._placed
+        native = {key: place(mask.astype(self._dtype)) for key, mask in (masks or {}).items()}
+        return _Batch(place(x), place(y), native)
 
     def train(self, batches: Sequence[_Batch]) -> np.ndarray:
         steps = range(self._step, self._step + len(batches))
@@ -842,7 +843,7 @@ class _Trainer:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         run = _Pass(training=False, masks={}, outputs={})
-        return self._network(self._tensor(x), run).numpy()
+        return self._network(tf.convert_to_tensor(self._placed(x)), run).numpy()
 
     def weights(self) -> Weights:
         names = self._model.weights
@@ -907,9 +908,9 @@ class _Trainer:
         for shape, group in groupby(batches, lambda batch: (batch.x.shape[0], *batch.masks)):
             run = list(group)
             stacked = _Batch(
-                tf.stack([batch.x for batch in run]),
-                tf.stack([batch.y for batch in run]),
-                {key: tf.stack([batch.masks[key] for batch in run]) for key in run[0].masks},
+                self._stacked([batch.x for batch in run]),
+                self._stacked([batch.y for batch in run]),
+                {key: self._stacked([batch.masks[key] for batch in run]) for key in run[0].masks},
             )
             if shape not in self._loops:
                 self._loops[shape] = self._traced_loop(run[0])
@@ -960,9 +961,13 @@ class _Trainer:
         """Return where the variable of a trainable weight stands among the optimizer's."""
         return self._order[id(self._places[name].variable)]
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
+    def _placed(self, array: np.ndarray) -> Tensor | np.ndarray:
+        """Return an array on the device; what a compiled loop will copy on the CPU stays there."""
         array = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
-        return tf.convert_to_tensor(array) if self._on_gpu else _host_tensor(array)
+        return array if self._copies_blocks else tf.convert_to_tensor(array)
+
+    def _stacked(self, parts: list[Any]) -> Tensor:
+        return _host_tensor(parts) if self._copies_blocks else tf.stack(parts)
 
     def _array(self, name: str, tensor: Tensor) -> np.ndarray:
         """Copy a native weight, or its gradient or slot: `numpy()` shares TensorFlow's memory."""
@@ -984,15 +989,15 @@ def _now() -> float:
     return perf_counter()
 
 
-def _host_tensor(array: np.ndarray) -> Tensor:
-    """Copy an array once, to where TensorFlow takes it as it is; convert_to_tensor (2.21) copies it
-    twice.
-    """
-    memory = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+def _host_tensor(arrays: list[np.ndarray]) -> Tensor:
+    """Stack arrays where TensorFlow (2.21) takes them as they are; its own ways copy thrice."""
+    shape, dtype = (len(arrays), *arrays[0].shape), arrays[0].dtype
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.__array_interface__["data"][0] % _ALIGNMENT
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
+    stacked = memory[start : start + size].view(dtype).reshape(shape)
+    np.stack(arrays, out=stacked)
+    return tf.experimental.dlpack.from_dlpack(stacked.__dlpack__())
 
 
 def _swap_gates(array: np.ndarray) -> np.ndarray:
