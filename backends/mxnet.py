@@ -11,7 +11,9 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,13 @@ if np.lib.NumpyVersion(np.__version__) >= "1.24.0":
 
 # Read by libgomp when MXNet loads it: threads that wait by spinning starve each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# MXNet's own OpenBLAS (1.9.1) takes a newer CPU for one without AVX: 2.2 times the time.
+if "avx2" in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""):
+    os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
+
+# On a GPU; the second is read by cuBLAS and cuDNN, of which MXNet has no switch for TF32.
+os.environ["MXNET_CUDNN_AUTOTUNE_DEFAULT"] = "0"
+os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
 
 import mxnet as mx
 from mxnet import autograd, gluon, nd
@@ -571,11 +580,18 @@ def adagrad(optimizer: Adagrad, slots: list[_Slots], step: int) -> _Optimizer:
 
 
 class _Optimizer(mx.optimizer.Optimizer):
-    """What a Gluon trainer drives, one `update` per weight and step; it starts from our slots."""
+    """What a Gluon trainer drives, one `update` per weight and step; it starts from our slots.
+
+    A fused operator keeps a slot in units of its own: in float32 that is ours times `units`.
+    """
 
     def __init__(self, spec: Any, slots: list[_Slots], step: int) -> None:
         super().__init__(learning_rate=spec.learning_rate, begin_num_update=step)
         self.spec, self.slots = spec, slots
+
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return (1.0,)
 
     def create_state(self, index: int, weight: Array) -> _Slots:
         return self.slots[index]
@@ -588,18 +604,28 @@ class _Optimizer(mx.optimizer.Optimizer):
 
 
 class _SGD(_Optimizer):
+    """The native velocity holds the rate, for which the one that does not change is taken."""
+
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return (-self.spec.learning_rate,)
+
     def in_float32(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec, rate = self.spec, self.spec.rate(step - 1)
         if not slots:
             nd.sgd_update(w, g, out=w, lr=rate, wd=spec.weight_decay)
             return
         (velocity,) = slots
-        # The native v holds the rate. With a rate of -1 it is ours, and w is left alone.
-        nd.sgd_mom_update(w, g, velocity, lr=-1, momentum=spec.momentum, wd=spec.weight_decay)
+        constant = spec.learning_rate
+        native = rate == constant and not spec.nesterov
+        options = {"lr": constant, "momentum": spec.momentum, "wd": spec.weight_decay}
+        nd.sgd_mom_update(w, g, velocity, out=w if native else None, **options)
+        if native:
+            return
         if spec.nesterov:
             nd.sgd_update(w, g, out=w, lr=rate, wd=spec.weight_decay)
             rate *= spec.momentum
-        nd.sgd_update(w, velocity, out=w, lr=rate)
+        nd.sgd_update(w, velocity, out=w, lr=-rate / constant)
 
     def in_float64(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec = self.spec
@@ -612,6 +638,12 @@ class _SGD(_Optimizer):
 
 
 class _Adam(_Optimizer):
+    """`adam_update` forms 1 - β in float32, 1e-5 off at 0.999: its slots are that much larger."""
+
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return _excess(self.spec.beta1), _excess(self.spec.beta2)
+
     def in_float32(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         self._in_float32(w, g, slots, step, self.spec.weight_decay)
 
@@ -619,16 +651,17 @@ class _Adam(_Optimizer):
         self._in_float64(w, _decayed(g, w, self.spec.weight_decay), slots, step)
 
     def _in_float32(self, w: Array, g: Array, slots: _Slots, step: int, decay: float) -> None:
-        spec, (m, v) = self.spec, slots
-        correction = math.sqrt(1 - spec.beta2**step)
-        rate = spec.rate(step - 1) * correction / (1 - spec.beta1**step)
-        epsilon = spec.epsilon * correction  # native: m / (√v + ε), the paper's closing form
-        # `adam_update` forms 1 - β in float32, 1e-5 off at 0.999. So m goes through the momentum
-        # operator, whose rate can be 1 - β₁, and g is scaled by what 1 - β₂ lacks.
-        scale = _lacking(spec.beta2)
-        nd.sgd_mom_update(w, g, m, lr=spec.beta1 - 1, momentum=spec.beta1, wd=decay)
-        options = {"beta1": 1, "beta2": spec.beta2, "rescale_grad": scale, "wd": decay * scale}
-        nd.adam_update(w, g, m, v, out=w, lr=rate, epsilon=epsilon, **options)
+        spec, (unit_m, unit_v) = self.spec, self.units
+        # native: m / (√v + ε), the paper's closing form
+        correction = math.sqrt((1 - spec.beta2**step) * unit_v)
+        options = {
+            "lr": spec.rate(step - 1) * correction / ((1 - spec.beta1**step) * unit_m),
+            "beta1": spec.beta1,
+            "beta2": spec.beta2,
+            "epsilon": spec.epsilon * correction,
+            "wd": decay,
+        }
+        nd.adam_update(w, g, *slots, out=w, **options)
 
     def _in_float64(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec, (m, v) = self.spec, slots
@@ -652,12 +685,15 @@ class _AdamW(_Adam):
 
 
 class _RMSprop(_Optimizer):
+    @cached_property
+    def units(self) -> tuple[float, ...]:
+        return (_excess(self.spec.rho),)
+
     def in_float32(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
-        spec = self.spec
-        scale = _lacking(spec.rho)
-        options = {"gamma1": spec.rho, "epsilon": spec.epsilon, "rescale_grad": scale}
-        rate, decay = spec.rate(step - 1) / scale, spec.weight_decay * scale
-        nd.rmsprop_update(w, g, *slots, out=w, lr=rate, wd=decay, **options)
+        spec, (unit,) = self.spec, self.units
+        rate = spec.rate(step - 1) * math.sqrt(unit)
+        options = {"gamma1": spec.rho, "epsilon": spec.epsilon * unit, "wd": spec.weight_decay}
+        nd.rmsprop_update(w, g, *slots, out=w, lr=rate, **options)
 
     def in_float64(self, w: Array, g: Array, slots: _Slots, step: int) -> None:
         spec, (s,) = self.spec, slots
@@ -681,9 +717,9 @@ def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
     return g + weight_decay * w if weight_decay else g
 
 
-def _lacking(beta: float) -> float:
-    """Return what gradients are scaled by, so that 1 - β, formed in float32, weighs g² rightly."""
-    return math.sqrt((1 - beta) / float(1 - np.float32(beta)))
+def _excess(beta: float) -> float:
+    """Return how much too large 1 - β is when it is formed in float32."""
+    return float(1 - np.float32(beta)) / (1 - beta)
 
 
 def _clip(spec: Optimizer, gradients: list[Array]) -> None:
@@ -757,6 +793,16 @@ def version() -> str:
 def devices() -> list[str]:
     count = mx.context.num_gpus()
     return ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+
+
+def settings(execution: Execution) -> dict[str, str]:
+    names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_CORETYPE"]
+    if execution.device != "cpu":
+        names += ["MXNET_CUDNN_AUTOTUNE_DEFAULT", "NVIDIA_TF32_OVERRIDE"]
+    made = {name: os.environ[name] for name in names if name in os.environ}
+    if execution.mode == "compiled":
+        made["hybridize"] = "static_alloc=True, static_shape=True"
+    return made
 
 
 def build(
@@ -847,6 +893,11 @@ class _Trainer:
         ]
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
         self._optimizer = make_optimizer(model.optimizer, native_slots, step)
+        units = self._optimizer.units if self._dtype == "float32" else (1.0,) * len(self._slots)
+        self._units = dict(zip(self._slots, units, strict=False))
+        for arrays in native_slots:
+            for array, unit in zip(arrays, self._units.values(), strict=True):
+                array *= unit
         self._clipped = bool(model.optimizer.clip_value or model.optimizer.clip_norm)
         parameters_in_order = list(self._parameters.values())
         self._trainer = gluon.Trainer(parameters_in_order, self._optimizer, kvstore=None)
@@ -873,6 +924,22 @@ class _Trainer:
             self._take_step()
         nd.waitall()
         return np.concatenate([loss.asnumpy() for loss in losses])
+
+    def split(self, batch: _Batch) -> dict[str, float]:
+        began = _now()
+        before = self._statistics() if self._dtype == "float64" else {}
+        loss = self._forward(batch)
+        forward = _now()
+        loss.backward()
+        if before:
+            self._weigh(before)
+        backward = _now()
+        self._take_step()
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "update": _now() - backward,
+        }
 
     def _take_step(self) -> None:
         if self._clipped:
@@ -901,7 +968,7 @@ class _Trainer:
 
     def state(self) -> Weights:
         slots = {
-            f"{name}.{slot}": self._canonical(name, array)
+            f"{name}.{slot}": self._canonical(name, array / self._units[slot])
             for name, arrays in zip(self._parameters, self._optimizer.slots, strict=True)
             for slot, array in zip(self._slots, arrays, strict=True)
         }
@@ -930,9 +997,12 @@ class _Trainer:
         if self._momenta and self._compiled:
             nd.waitall()
 
-    def _backward(self, batch: _Batch) -> Array:
+    def _forward(self, batch: _Batch) -> Array:
         with autograd.record():
-            loss = self._mean_loss[bool(batch.scales)](batch.x, batch.y, *batch.scales)
+            return self._mean_loss[bool(batch.scales)](batch.x, batch.y, *batch.scales)
+
+    def _backward(self, batch: _Batch) -> Array:
+        loss = self._forward(batch)
         loss.backward()
         return loss
 
@@ -968,3 +1038,9 @@ class _Trainer:
 
     def _canonical(self, name: str, array: Array) -> np.ndarray:
         return to_canonical(array.asnumpy(), self._axes.get(name)).copy(order="C")
+
+
+def _now() -> float:
+    """Return the time when all that was asked of the engine is done."""
+    nd.waitall()
+    return perf_counter()

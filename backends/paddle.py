@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -806,6 +807,9 @@ DEVIATIONS: dict[str, Deviation] = {
 }
 
 
+_GPU_FLAGS = {"FLAGS_cudnn_exhaustive_search": False}
+
+
 def version() -> str:
     return str(paddle.__version__)
 
@@ -815,12 +819,31 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
 
 
+def device_memory(device: str) -> int | None:
+    if device == "cpu":
+        return None
+    return int(paddle.device.cuda.max_memory_allocated(device.replace("cuda", "gpu")))
+
+
+def settings(execution: Execution) -> dict[str, str]:
+    made = {"set_num_threads": str(execution.threads)}
+    if execution.mode == "compiled":
+        made["to_static"] = "full_graph=True"
+    if execution.device == "cpu":
+        return made
+    return made | {"TF32": "off", **{name: str(value) for name, value in _GPU_FLAGS.items()}}
+
+
 def build(
     model: Model, weights: Weights, execution: Execution, *, seed: int, state: Weights | None
 ) -> _Trainer:
     refuse_unsupported(sys.modules[__name__], model, execution)
     paddle.base.core.set_num_threads(execution.threads)
     paddle.set_device(execution.device.replace("cuda", "gpu"))
+    if execution.device != "cpu":
+        paddle.base.core.set_cublas_switch(False)  # to use TF32
+        paddle.base.core.set_cudnn_switch(False)
+        paddle.set_flags(_GPU_FLAGS)
     paddle.set_default_dtype(execution.dtype)  # 3.3: Layer.to fails on a recurrent layer
     paddle.seed(seed)
     return _Trainer(model, weights, execution, state)
@@ -860,7 +883,7 @@ class _Trainer:
         self._variables = {name: variables[name] for name in model.weights}
         self._parameters = {name: self._variables[name] for name in model.trainable}
         self._learning = [p for p in self._network.parameters() if not p.stop_gradient]
-        self._mean_loss = _MeanLoss(self._network, LOSSES[type(model.loss)](model.loss))
+        self._mean_loss: Any = _MeanLoss(self._network, LOSSES[type(model.loss)](model.loss))
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
         self._optimizer, self._slots = make_optimizer(
             model.optimizer, list(self._parameters.values())
@@ -868,10 +891,11 @@ class _Trainer:
         self._load(weights, slots)
         if execution.mode == "compiled":
             self._mean_loss = paddle.jit.to_static(self._mean_loss, full_graph=True)
+            self.compilations = lambda: len(self._mean_loss.forward.program_cache)
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = masks and {key: self._mask(key, mask) for key, mask in masks.items()}
-        return _Batch(paddle.to_tensor(x), paddle.to_tensor(y), native)
+        return _Batch(self._staged(x), self._staged(y), native)
 
     def train(self, batches: Sequence[_Batch]) -> np.ndarray:
         losses = []
@@ -881,9 +905,30 @@ class _Trainer:
             self._take_step()
             losses.append(loss.detach())
         result = paddle.stack(losses).numpy()
+        self._synchronize()
+        return result
+
+    def split(self, batch: _Batch) -> dict[str, float]:
+        began = self._now()
+        loss = self._mean_loss(*batch)
+        forward = self._now()
+        loss.backward()
+        backward = self._now()
+        self._take_step()
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "update": self._now() - backward,
+        }
+
+    def _now(self) -> float:
+        """Return the time when all that was asked of the device is done."""
+        self._synchronize()
+        return perf_counter()
+
+    def _synchronize(self) -> None:
         if self._device != "cpu":
             paddle.device.synchronize()
-        return result
 
     def _take_step(self) -> None:
         rate = self._model.optimizer.rate(self._step)
@@ -972,6 +1017,11 @@ class _Trainer:
         """Copy a canonical array, of the weight `name` or of its slot, into a native tensor."""
         native = to_native(array, self._axes.get(name))
         tensor.set_value(np.ascontiguousarray(native, self._dtype))
+
+    def _staged(self, array: np.ndarray) -> Tensor:
+        """Return an array on the device; on the CPU it is the caller's memory."""
+        on_cpu = self._device == "cpu"
+        return paddle.utils.dlpack.from_dlpack(array) if on_cpu else paddle.to_tensor(array)
 
     def _mask(self, key: str, mask: np.ndarray) -> Tensor:
         return paddle.to_tensor(mask.astype(self._dtype) / (1 - self._rates[key]))

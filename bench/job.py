@@ -76,6 +76,10 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
     count = str(threads)
     return {
         "PYTHONPATH": code,
+        # glibc, or memory freed after a step goes back to the system and is cleared again for the
+        # next: up to a third of a step, in one process and not in another.
+        "MALLOC_MMAP_THRESHOLD_": str(2**25),
+        "MALLOC_TRIM_THRESHOLD_": str(2**30),
         "OMP_NUM_THREADS": count,
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning, MXNet's threads starve each other
         "OPENBLAS_NUM_THREADS": count,
