@@ -42,7 +42,7 @@ _ROOT = __package__.partition(".")[0]
 # The code that every certificate depends on; the probes are hashed as they are drawn.
 _JUDGING = {
     "models": "**/*.py",
-    "backends": "contract.py numpy.py",
+    "backends": "contract.py reference.py",
     "bench.parity": "ablation.py certificate.py evidence.py judge.py ladder.py mutations.py "
     "prober.py rounding.py tolerance.py",
 }
