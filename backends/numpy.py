@@ -157,6 +157,7 @@ class _Trainer:
             self._slots[slot] = np.empty_like(self._parameters.flat)
             for name, part in views(self._slots[slot], model).items():
                 np.copyto(part, start[f"{name}.{slot}"])
+        self._free = np.empty(optimizers.PIECE, dtype)
         self._plans: dict[tuple[int, bool], Plan] = {}
         self._losses: dict[int, losses.Evaluate] = {}
 
@@ -240,6 +241,7 @@ class _Trainer:
             self._slots,
             self._step,
             OPTIMIZERS,
+            self._free,
         )
         parameters.take_statistics()
         self._step += 1

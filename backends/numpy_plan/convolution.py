@@ -1,8 +1,8 @@
 """Convolutions as products of matrices, and the pooling that is fused with them.
 
 Outputs are computed in blocks of b × b neighbours, each place of the block for itself: `slabs`,
-[b, b, filters, rows, columns, N], where slabs[p, q, :, i, j] is the output at (b i + p, b j + q). The
-maximum of a block is then the maximum of four arrays that lie each in one piece.
+[b, b, filters, rows, columns, N], where slabs[p, q, :, i, j] is the output at (b i + p, b j + q).
+The maximum of a block is then the maximum of four arrays that lie each in one piece.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def _pools_blocks(layer: Conv2D, pool: MaxPool2D) -> bool:
 def _by_columns(node: Node[Conv2D], x: Array, slabs: Array, plan: Plan) -> _Kernel:
     """Write what each block of outputs meets as a column; then the block is one product.
 
-    A block of b × b outputs meets k + b - 1 inputs each way. Its b² rows of the wide weight hold the
-    kernel, each moved to where its output looks, and zeros. A block of 1 is im2col as it is known.
+    A block of b × b outputs meets k + b - 1 inputs each way. Its b² rows of the wide weight hold
+    the kernel, each moved to where its output looks, and zeros. A block of 1 is plain im2col.
     """
     layer, block = node.layer, len(slabs)
     filters, (rows, columns), groups = layer.filters, slabs.shape[3:5], layer.groups

@@ -15,7 +15,7 @@ import numpy as np
 from ...models.optimizers import SGD, Adam, AdamW, Optimizer
 from .plan import Array
 
-_PIECE = 16384
+PIECE = 16384
 
 Slots = dict[str, Array]
 Update = Callable[[Any, Array, Array, Slots, int, float, Array], None]
@@ -95,13 +95,13 @@ def take_step(
     slots: Slots,
     step: int,
     updates: Mapping[type, Update],
+    free: Array,
 ) -> None:
-    """Update all weights and slots in place. `step` counts from 0."""
+    """Update all weights and slots in place. `step` counts from 0; `free` is `PIECE` long."""
     _clip(optimizer, g)
     rate, update = optimizer.rate(step), updates[type(optimizer)]
-    free = np.empty(min(len(w), _PIECE), w.dtype)
-    for start in range(0, len(w), _PIECE):
-        piece = slice(start, start + _PIECE)
+    for start in range(0, len(w), PIECE):
+        piece = slice(start, start + PIECE)
         own = {name: slot[piece] for name, slot in slots.items()}
         update(optimizer, w[piece], g[piece], own, step + 1, rate, free[: len(w) - start])
 

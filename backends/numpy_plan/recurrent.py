@@ -14,7 +14,7 @@ from .plan import Array, Pass, Plan, Step
 _ORDER = (3, 0, 1, 2)  # gates lie in the order o, i, f, g here; in the weights in i, f, g, o
 _AT_ONCE = 4  # steps whose slopes are computed together: what the cache holds
 
-_Scan = tuple[Array, Callable[[], None], Callable[[Array], Array]]
+_Scan = tuple[Array, Callable[[], None], Callable[[Array], Array | None]]
 
 
 def lstm(node: Node[LSTM], x: Array, plan: Plan) -> Step:
@@ -33,12 +33,13 @@ def lstm(node: Node[LSTM], x: Array, plan: Plan) -> Step:
             else:
                 np.copyto(y[part], states[-1])
 
-    def backward(dy: Array) -> Array:
+    def backward(dy: Array) -> Array | None:
         dx.fill(0)
         for (_, _, back), part, turned in zip(scans, parts, turn, strict=True):
-            own = dy[turned, part] if layer.return_sequences else dy[part]
-            np.add(dx, back(own)[turned], out=dx)
-        return dx
+            found = back(dy[turned, part] if layer.return_sequences else dy[part])
+            if found is not None:
+                np.add(dx, found[turned], out=dx)
+        return dx if node.needs_input_gradient else None
 
     return Step(y, forward, backward)
 
@@ -47,7 +48,7 @@ def _scan(node: Node[LSTM], prefix: str, x: Array, plan: Plan) -> _Scan:
     """Plan one direction: its states [T, H, N], the way there, and the way back.
 
     A step is one product: [U W b] of (h, x, 1). σ(z) = (1 + tanh(z / 2)) / 2, so with the rows of
-    o, i, f halved, one tanh does all gates; behind them lies c, so that (i, f) ⊙ (g, c) is one, too.
+    o, i, f halved, one tanh does all gates. Behind them lies c, so that (i, f) ⊙ (g, c) is one too.
     """
     steps, inputs, _ = x.shape
     units = node.layer.units
@@ -117,7 +118,7 @@ def _scan(node: Node[LSTM], prefix: str, x: Array, plan: Plan) -> _Scan:
         np.multiply(slope[:, 1], squash, out=slope[:, 1])
         np.multiply(slope[:, 2:4], gates[t, 3:], out=slope[:, 2:4])  # by g and c₋₁
 
-    def back(dy: Array) -> Array:
+    def back(dy: Array) -> Array | None:
         for chunk in chunks:
             find_slopes(chunk)
         sequences = node.layer.return_sequences
@@ -138,8 +139,9 @@ def _scan(node: Node[LSTM], prefix: str, x: Array, plan: Plan) -> _Scan:
         for part, gradient in zip(columns, found, strict=True):
             for gate, source in enumerate(_ORDER):
                 np.copyto(gradient[source], dstacked[gate, :, part])
-        if node.needs_input_gradient:
-            np.matmul(flat[:, columns[1]].T, flat_gathered, out=flat_dx)
+        if not node.needs_input_gradient:
+            return None
+        np.matmul(flat[:, columns[1]].T, flat_gathered, out=flat_dx)
         return dx.swapaxes(0, 1)
 
     return met[1:, :units], scan, back

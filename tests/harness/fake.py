@@ -9,9 +9,9 @@ from pathlib import Path
 
 from msgspec import structs
 
-from bakeoff.backends import reference as real
+from bakeoff.backends import numpy as real
 from bakeoff.backends.contract import Unsupported
-from bakeoff.backends.reference import *  # noqa: F403
+from bakeoff.backends.numpy import *  # noqa: F403
 
 BEHAVIOUR = Path(__file__).stem
 MODES, UNSUPPORTED, DEVIATIONS = real.MODES, real.UNSUPPORTED, real.DEVIATIONS
