@@ -1,13 +1,14 @@
 """Convolutions as products of matrices, and the pooling that is fused with them.
 
-Outputs are computed in blocks of b × b neighbours, each place of the block for itself: `slabs`,
-[b, b, filters, rows, columns, N], where slabs[p, q, :, i, j] is the output at (b i + p, b j + q).
-The maximum of a block is then the maximum of four arrays that lie each in one piece.
+Outputs are computed in blocks of b × b neighbours, one row of blocks after the other, so that what
+is passed on is still in the cache. A row of blocks is a `slab`, [b, b, filters, columns, N], where
+slab[p, q, :, j] is the output at (b row + p, b j + q): every place of the block for itself, so that
+the maximum of a block of 2 × 2 is the maximum of four arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,7 @@ from ...models.layers import Conv2D, MaxPool2D
 from ...models.shapes import pair
 from .plan import Array, Pass, Plan, Step
 from .windows import Frame, tap
-from .winograd import suits_winograd, winograd
-
-_Kernel = tuple[Callable[[], None], Callable[[Array], Array | None]]
+from .winograd import Winograd, suits_winograd
 
 
 def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
@@ -27,32 +26,40 @@ def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
     fast = suits_winograd(node)
     block = 2 if fast else 1
     rows, columns = -(-height // block), -(-width // block)
+    kernel = (Winograd if fast else Columns)(node, x, block, (rows, columns), plan)
     blocks = plan.empty(filters, rows, block, columns, block)
-    y = blocks.reshape(filters, rows * block, columns * block, -1)[:, :height, :width]
+    slabs, y = _slabs(blocks), _image(blocks)[:, :height, :width]
     dblocks = np.zeros_like(blocks)
-    dy_inside = dblocks.reshape(filters, rows * block, columns * block, -1)[:, :height, :width]
-    compute, spread = (winograd if fast else _by_columns)(node, x, _slabs(blocks), plan)
+    dslabs, dy_copy = _slabs(dblocks), _image(dblocks)[:, :height, :width]
     bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
 
     def forward(run: Pass) -> None:
-        compute()
+        kernel.start()
+        for row, slab in enumerate(slabs):
+            kernel.forward(row, slab)
         if bias is not None:
             np.add(y, bias[:, None, None, None], out=y)
 
     def backward(dy: Array) -> Array | None:
         if dbias is not None:
             np.sum(dy, axis=(1, 2, 3), out=dbias)
-        if dy.flags.c_contiguous and y.flags.c_contiguous:
-            return spread(_slabs(dy.reshape(blocks.shape)))
-        np.copyto(dy_inside, dy)
-        return spread(_slabs(dblocks))
+        np.copyto(dy_copy, dy)
+        kernel.start_back()
+        for row, dslab in enumerate(dslabs):
+            kernel.backward(row, dslab)
+        return kernel.finish_back()
 
     return Step(y, forward, backward)
 
 
 def _slabs(blocks: Array) -> Array:
-    """[filters, rows, b, columns, b, N] -> [b, b, filters, rows, columns, N]."""
-    return blocks.transpose(2, 4, 0, 1, 3, 5)
+    """[filters, rows, b, columns, b, N] -> [rows, b, b, filters, columns, N]."""
+    return blocks.transpose(1, 2, 4, 0, 3, 5)
+
+
+def _image(blocks: Array) -> Array:
+    filters, rows, block, columns, _, batch = blocks.shape
+    return blocks.reshape(filters, rows * block, columns * block, batch)
 
 
 def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | None:
@@ -63,38 +70,45 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     node, pool = nodes[0], nodes[-1]
     if not _pools_blocks(node.layer, pool.layer):
         return None
-    slabs = plan.empty(2, 2, *pool.output_shape)
-    kernel = winograd if suits_winograd(node) else _by_columns
-    compute, spread = kernel(node, x, slabs, plan)
+    filters, rows, columns = pool.output_shape
+    kernel = (Winograd if suits_winograd(node) else Columns)(node, x, 2, (rows, columns), plan)
     bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
-    y, dy_relu = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
-    maxima = plan.empty(2, *pool.output_shape)  # of the upper pair, of the lower pair
-    right, lower = np.empty(maxima.shape, bool), np.empty(y.shape, bool)
+    has_relu = len(nodes) == 3
+    y, dsum = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
     positive = np.empty(y.shape, bool)
+    slab = plan.empty(2, 2, filters, columns)
+    maxima = plan.empty(2, filters, columns)  # of the block's upper pair, of its lower pair
+    right = np.empty((rows, *maxima.shape), bool)
+    lower = np.empty((rows, *maxima.shape[1:]), bool)
 
     def forward(run: Pass) -> None:
-        compute()
-        np.maximum(slabs[:, 0], slabs[:, 1], out=maxima)
-        np.maximum(maxima[0], maxima[1], out=y)
+        kernel.start()
+        for row in range(rows):
+            kernel.forward(row, slab)
+            np.maximum(slab[:, 0], slab[:, 1], out=maxima)
+            np.maximum(maxima[0], maxima[1], out=y[:, row])
+            if run.training:  # the later wins only if it is greater: ties go to the first
+                np.greater(slab[:, 1], slab[:, 0], out=right[row])
+                np.greater(maxima[1], maxima[0], out=lower[row])
         if bias is not None:
             np.add(y, bias[:, None, None, None], out=y)
-        if len(nodes) == 3:
+        if has_relu:
             np.maximum(y, 0, out=y)
 
     def backward(dy: Array) -> Array | None:
-        if len(nodes) == 3:
+        if has_relu:
             np.greater(y, 0, out=positive)
-            dy = np.multiply(dy, positive, out=dy_relu)
+            dy = np.multiply(dy, positive, out=dsum)
         if dbias is not None:
             np.sum(dy, axis=(1, 2, 3), out=dbias)
-        # The later of two wins only if it is greater: ties go to the first in row-major order.
-        np.greater(slabs[:, 1], slabs[:, 0], out=right)
-        np.greater(maxima[1], maxima[0], out=lower)
-        np.multiply(dy, lower, out=maxima[1])
-        np.subtract(dy, maxima[1], out=maxima[0])
-        np.multiply(maxima, right, out=slabs[:, 1])
-        np.subtract(maxima, slabs[:, 1], out=slabs[:, 0])
-        return spread(slabs)
+        kernel.start_back()
+        for row in range(rows):
+            np.multiply(dy[:, row], lower[row], out=maxima[1])
+            np.subtract(dy[:, row], maxima[1], out=maxima[0])
+            np.multiply(maxima, right[row], out=slab[:, 1])
+            np.subtract(maxima, slab[:, 1], out=slab[:, 0])
+            kernel.backward(row, slab)
+        return kernel.finish_back()
 
     return Step(y, forward, backward)
 
@@ -105,65 +119,90 @@ def _pools_blocks(layer: Conv2D, pool: MaxPool2D) -> bool:
     return plain and window == stride == (2, 2) and pair(pool.padding) == (0, 0)
 
 
-def _by_columns(node: Node[Conv2D], x: Array, slabs: Array, plan: Plan) -> _Kernel:
-    """Write what each block of outputs meets as a column; then the block is one product.
+class Columns:
+    """What each block of outputs meets is written as a column; then a slab is one product.
 
     A block of b × b outputs meets k + b - 1 inputs each way. Its b² rows of the wide weight hold
     the kernel, each moved to where its output looks, and zeros. A block of 1 is plain im2col.
+
+    Call `start`, then `forward` for every row, which writes its slab; `start_back`, then `backward`
+    for every row, then `finish_back`, which writes the weight's gradient and gives that of x.
     """
-    layer, block = node.layer, len(slabs)
-    filters, (rows, columns), groups = layer.filters, slabs.shape[3:5], layer.groups
-    weight, dweight = (of[f"{node.key}.weight"] for of in (plan.weights, plan.gradients))
-    kernel, stride, dilation = pair(layer.kernel_size), pair(layer.stride), pair(layer.dilation)
-    taps = (kernel[0] + block - 1, kernel[1] + block - 1)
-    steps = (stride[0] * block, stride[1] * block)
-    reach = tuple(
-        s * (n - 1) + d * (t - 1) + 1
-        for s, n, d, t in zip(steps, (rows, columns), dilation, taps, strict=True)
-    )
-    frame = Frame(x, layer.pads(node.input_shape), reach)
-    met = plan.empty(len(x), *taps, rows, columns)
-    flat_met = met.reshape(groups, -1, rows * columns * plan.batch)
-    wide = np.zeros((block, block, filters, *weight.shape[1:2], *taps), plan.dtype)
-    dwide = np.empty_like(wide)
-    flat_wide, flat_dwide = (w.reshape(groups, -1, flat_met.shape[1]) for w in (wide, dwide))
-    rows_of_output = (groups, flat_wide.shape[1], -1)
-    places = [(p, q) for p in range(block) for q in range(block)]
 
-    def windows(image: Array) -> list[tuple[Array, Array]]:
-        """Return what each tap meets in the image, beside its row of the columns."""
-        return [
-            (tap(image, (u * dilation[0], v * dilation[1]), steps, (rows, columns)), met[:, u, v])
-            for u in range(taps[0])
-            for v in range(taps[1])
-        ]
+    def __init__(
+        self, node: Node[Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
+    ) -> None:
+        layer, name = node.layer, f"{node.key}.weight"
+        self._weight, self._dweight = plan.weights[name], plan.gradients[name]
+        self._kernel, self._dilation = pair(layer.kernel_size), pair(layer.dilation)
+        self._taps = tuple(k + block - 1 for k in self._kernel)
+        self._steps = tuple(s * block for s in pair(layer.stride))
+        self._block = block
+        self._needs_input_gradient = node.needs_input_gradient
+        sizes = zip(self._steps, space, self._dilation, self._taps, strict=True)
+        reach = tuple(s * (n - 1) + d * (t - 1) + 1 for s, n, d, t in sizes)
+        self._frame = Frame(x, layer.pads(node.input_shape), reach)
+        self._met = plan.empty(space[0], len(x), *self._taps, space[1])
+        wide_shape = (block, block, layer.filters, self._weight.shape[1], *self._taps)
+        self._wide, self._dwide = np.zeros(wide_shape, plan.dtype), np.zeros(wide_shape, plan.dtype)
+        groups = layer.groups
+        depth = len(x) // groups * self._taps[0] * self._taps[1]
+        self._flat_met = self._met.reshape(space[0], groups, depth, -1)
+        self._flat_wide, self._flat_dwide = (
+            wide.reshape(groups, -1, depth) for wide in (self._wide, self._dwide)
+        )
+        self._added = np.empty_like(self._flat_dwide)
+        self._read = self._windows(self._frame.image, space)
+        self._written = self._windows(self._frame.gradient, space)
 
-    def inside(wide: Array, p: int, q: int) -> Array:
-        """Return where the weight lies in the rows of place (p, q)."""
-        return wide[p, q, :, :, p : p + kernel[0], q : q + kernel[1]]
-
-    read, written = windows(frame.image), windows(frame.gradient)
-
-    def compute() -> None:
-        frame.fill()
-        for window, column in read:
+    def start(self) -> None:
+        self._frame.fill()
+        for part in self._places(self._wide):
+            np.copyto(part, self._weight)
+        for column, window in self._read:
             np.copyto(column, window)
-        for p, q in places:
-            np.copyto(inside(wide, p, q), weight)
-        np.matmul(flat_wide, flat_met, out=slabs.reshape(rows_of_output))
 
-    def spread(dslabs: Array) -> Array | None:
-        flat_dslabs = dslabs.reshape(rows_of_output)
-        np.matmul(flat_dslabs, flat_met.swapaxes(1, 2), out=flat_dwide)
-        dweight.fill(0)
-        for p, q in places:
-            np.add(dweight, inside(dwide, p, q), out=dweight)
-        if not node.needs_input_gradient:
+    def forward(self, row: int, slab: Array) -> None:
+        np.matmul(self._flat_wide, self._flat_met[row], out=self._flat(slab))
+
+    def start_back(self) -> None:
+        self._dwide.fill(0)
+
+    def backward(self, row: int, dslab: Array) -> None:
+        flat, met = self._flat(dslab), self._flat_met[row]
+        np.matmul(flat, met.swapaxes(1, 2), out=self._added)
+        np.add(self._flat_dwide, self._added, out=self._flat_dwide)
+        if self._needs_input_gradient:
+            np.matmul(self._flat_wide.swapaxes(1, 2), flat, out=met)
+
+    def finish_back(self) -> Array | None:
+        self._dweight.fill(0)
+        for part in self._places(self._dwide):
+            np.add(self._dweight, part, out=self._dweight)
+        if not self._needs_input_gradient:
             return None
-        np.matmul(flat_wide.swapaxes(1, 2), flat_dslabs, out=flat_met)
-        frame.gradient.fill(0)
-        for window, column in written:
+        self._frame.gradient.fill(0)
+        for column, window in self._written:
             np.add(window, column, out=window)
-        return frame.inside_gradient
+        return self._frame.inside_gradient
 
-    return compute, spread
+    def _flat(self, slab: Array) -> Array:
+        """[b, b, filters, columns, N] -> [groups, b·b·filters / groups, columns·N]: a view."""
+        return slab.reshape(*self._flat_wide.shape[:2], -1)
+
+    def _places(self, wide: Array) -> Iterator[Array]:
+        """Yield where the weight lies in the rows of each place of the block."""
+        for p in range(self._block):
+            for q in range(self._block):
+                yield wide[p, q, :, :, p : p + self._kernel[0], q : q + self._kernel[1]]
+
+    def _windows(self, image: Array, space: tuple[int, ...]) -> list[tuple[Array, Array]]:
+        """Return each tap's row of the columns, and what it meets: [C, rows, columns, N]."""
+        return [
+            (
+                self._met[:, :, u, v].swapaxes(0, 1),
+                tap(image, (u * self._dilation[0], v * self._dilation[1]), self._steps, space),
+            )
+            for u in range(self._taps[0])
+            for v in range(self._taps[1])
+        ]

@@ -11,7 +11,7 @@ products are summed over channels, so each of the 16 is a product of matrices (L
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,56 +32,68 @@ def suits_winograd(node: Node[Conv2D]) -> bool:
     return plain and enough and pair(layer.kernel_size) == (3, 3)
 
 
-def winograd(
-    node: Node[Conv2D], x: Array, slabs: Array, plan: Plan
-) -> tuple[Callable[[], None], Callable[[Array], Array | None]]:
-    """Plan the convolution that writes 2 × 2 `slabs`: see `convolution.py`."""
-    weight, dweight = (of[f"{node.key}.weight"] for of in (plan.weights, plan.gradients))
-    filters, channels = weight.shape[:2]
-    rows, columns = slabs.shape[3:5]
-    frame = Frame(x, node.layer.pads(node.input_shape), (2 * rows + 2, 2 * columns + 2))
-    by_row = plan.empty(4, channels, rows, frame.image.shape[2])  # Bᵀ d
-    tiles = plan.empty(4, 4, channels, rows, columns)  # Bᵀ d B
-    products = plan.empty(4, 4, filters, rows, columns)
-    halves = plan.empty(2, 4, filters, rows, columns)  # Aᵀ products
-    kernels = np.empty((16, filters, channels), plan.dtype)  # G g Gᵀ
-    dkernels = np.empty_like(kernels)
-    transform = np.kron(_G, _G).astype(plan.dtype)  # [16, 9]: both ways at once
-    flat_tiles, flat_products = (a.reshape(16, a.shape[2], -1) for a in (tiles, products))
+class Winograd:
+    """The convolution in 2 × 2 blocks: see `convolution.py`, and `Columns` there."""
 
-    def compute() -> None:
-        frame.fill()
-        _input(_tile_rows(frame.image, rows), by_row)
-        _input(_tile_columns(by_row, columns), tiles.swapaxes(0, 1))
-        np.matmul(transform, weight.reshape(-1, 9).T, out=kernels.reshape(16, -1))
-        np.matmul(kernels, flat_tiles, out=flat_products)
-        _output(products, halves)
-        _output(halves.swapaxes(0, 1), slabs.swapaxes(0, 1))
+    def __init__(
+        self, node: Node[Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
+    ) -> None:
+        name, (rows, columns) = f"{node.key}.weight", space
+        self._weight, self._dweight = plan.weights[name], plan.gradients[name]
+        filters, channels = self._weight.shape[:2]
+        reach = (block * rows + 2, block * columns + 2)
+        self._frame = Frame(x, node.layer.pads(node.input_shape), reach)
+        self._columns, self._needs_input_gradient = columns, node.needs_input_gradient
+        self._by_row = plan.empty(4, channels, self._frame.image.shape[2])  # Bᵀ d
+        self._tiles = plan.empty(rows, 4, 4, channels, columns)  # Bᵀ d B
+        self._products = plan.empty(4, 4, filters, columns)
+        self._halves = plan.empty(2, 4, filters, columns)  # Aᵀ products
+        self._transform = np.kron(_G, _G).astype(plan.dtype)  # [16, 9]: both ways at once
+        self._kernels = np.empty((16, filters, channels), plan.dtype)  # G g Gᵀ
+        self._dkernels, self._added = np.empty_like(self._kernels), np.empty_like(self._kernels)
+        self._flat_tiles = self._tiles.reshape(rows, 16, channels, -1)
+        self._flat_products = self._products.reshape(16, filters, -1)
 
-    def spread(dslabs: Array) -> Array | None:
-        _spread_output(dslabs.swapaxes(0, 1), halves.swapaxes(0, 1))
-        _spread_output(halves, products)
-        np.matmul(flat_products, flat_tiles.swapaxes(1, 2), out=dkernels)
-        np.matmul(dkernels.reshape(16, -1).T, transform, out=dweight.reshape(-1, 9))
-        if not node.needs_input_gradient:
-            return None
-        np.matmul(kernels.swapaxes(1, 2), flat_products, out=flat_tiles)
-        by_row[:, :, :, 2 * columns :].fill(0)
-        _spread_input(tiles.swapaxes(0, 1), _tile_columns(by_row, columns))
-        frame.gradient[:, 2 * rows :].fill(0)
-        _spread_input(by_row, _tile_rows(frame.gradient, rows))
-        return frame.inside_gradient
+    def start(self) -> None:
+        self._frame.fill()
+        flat = self._weight.reshape(-1, 9).T
+        np.matmul(self._transform, flat, out=self._kernels.reshape(16, -1))
 
-    return compute, spread
+    def forward(self, row: int, slab: Array) -> None:
+        _input(self._tile_rows(self._frame.image, row), self._by_row)
+        _input(self._tile_columns(), self._tiles[row].swapaxes(0, 1))
+        np.matmul(self._kernels, self._flat_tiles[row], out=self._flat_products)
+        _output(self._products, self._halves)
+        _output(self._halves.swapaxes(0, 1), slab.swapaxes(0, 1))
 
+    def start_back(self) -> None:
+        self._dkernels.fill(0)
+        self._frame.gradient.fill(0)
 
-def _tile_rows(image: Array, rows: int) -> list[Array]:
-    """Return the first, second, third and fourth row of all tiles: they overlap by two."""
-    return [image[:, i : i + 2 * rows - 1 : 2] for i in range(4)]
+    def backward(self, row: int, dslab: Array) -> None:
+        _spread_output(dslab.swapaxes(0, 1), self._halves.swapaxes(0, 1))
+        _spread_output(self._halves, self._products)
+        products, tiles = self._flat_products, self._flat_tiles[row]
+        np.matmul(products, tiles.swapaxes(1, 2), out=self._added)
+        np.add(self._dkernels, self._added, out=self._dkernels)
+        if self._needs_input_gradient:
+            np.matmul(self._kernels.swapaxes(1, 2), products, out=tiles)
+            self._by_row.fill(0)
+            _spread_input(self._tiles[row].swapaxes(0, 1), self._tile_columns())
+            _spread_input(self._by_row, self._tile_rows(self._frame.gradient, row))
 
+    def finish_back(self) -> Array | None:
+        flat = self._dkernels.reshape(16, -1).T
+        np.matmul(flat, self._transform, out=self._dweight.reshape(-1, 9))
+        return self._frame.inside_gradient if self._needs_input_gradient else None
 
-def _tile_columns(by_row: Array, columns: int) -> list[Array]:
-    return [by_row[:, :, :, j : j + 2 * columns - 1 : 2] for j in range(4)]
+    def _tile_rows(self, image: Array, row: int) -> list[Array]:
+        """Return the four rows of the image that the tiles of a row are made of."""
+        return [image[:, 2 * row + i] for i in range(4)]
+
+    def _tile_columns(self) -> list[Array]:
+        """Return the first, second, third and fourth column of all tiles: they overlap by two."""
+        return [self._by_row[:, :, j : j + 2 * self._columns - 1 : 2] for j in range(4)]
 
 
 # One side of each transformation, along the first axis of what it is given
@@ -112,11 +124,12 @@ def _spread_output(dy: Array, out: Array) -> None:
 
 
 def _spread_input(t: Array, out: Sequence[Array]) -> None:
-    """B t, added where tiles overlap: the third row of a tile is the first of the next."""
-    np.copyto(out[0], t[0])
-    np.subtract(t[1], t[2], out=out[1])
+    """Add B t: tiles overlap, and the third row of one is the first of the next."""
+    np.add(out[0], t[0], out=out[0])
+    np.add(out[1], t[1], out=out[1])
+    np.subtract(out[1], t[2], out=out[1])
     np.add(out[1], t[3], out=out[1])
+    np.subtract(out[2], t[0], out=out[2])
     np.add(out[2], t[1], out=out[2])
     np.add(out[2], t[2], out=out[2])
-    np.subtract(out[2], t[0], out=out[2])
     np.subtract(out[3], t[3], out=out[3])
