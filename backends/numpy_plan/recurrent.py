@@ -68,26 +68,30 @@ def _scan(node: Node[LSTM], prefix: str, x: Array, plan: Plan) -> _Scan:
     met[:, -1] = 1
     gates = plan.empty(steps + 1, 5, units)  # o, i, f, g, and the c before
     squashed = plan.empty(steps, units)  # tanh of the c behind
-    slopes = plan.empty(steps, 5, units)  # of h by c; of h by o's sum; of c by those of i, f, g
+    # Of h by c and by o's sum, and of c by those of i, f, g; for a few steps at a time.
+    slopes = plan.empty(_AT_ONCE, 5, units)
     moved = plan.empty(2, units)
-    dz = plan.empty(steps, 5, units)  # its first row is used on the way
+    dz = plan.empty(5, units)  # behind a row that is used on the way
+    dh_parts, dc_part, dz_c, dz_all = dz[:2], dz[0], dz[2:], dz[1:].reshape(4 * units, -1)
     dh, dc = plan.empty(units), plan.empty(units)
     gathered = plan.empty(4 * units, steps)
     met_gathered = plan.empty(int(ends[-1]), steps)
     dx = plan.empty(inputs, steps)
     flat_gathered, flat_met, flat_dx = (a.reshape(len(a), -1) for a in (gathered, met_gathered, dx))
 
+    chunks = [slice(t, min(t + _AT_ONCE, steps)) for t in range(0, steps, _AT_ONCE)]
     way = [
         (met[t], gates[t, :4].reshape(4 * units, -1), gates[t, :4], gates[t, :3],
          gates[t, 1:3], gates[t, 3:], gates[t + 1, 4], squashed[t], gates[t, 0], met[t + 1, :units])
         for t in range(steps)
     ]  # fmt: skip
     way_back = [
-        (t, slopes[t, :2], dz[t, :2], dz[t, 0], slopes[t, 2:], dz[t, 2:], gates[t, 2],
-         dz[t, 1:].reshape(4 * units, -1))
-        for t in reversed(range(steps))
+        [
+            (t, slopes[k, :2], slopes[k, 2:], gates[t, 2], gathered[:, t])
+            for k, t in reversed(list(enumerate(range(steps)[chunk])))
+        ]
+        for chunk in chunks
     ]  # fmt: skip
-    chunks = [slice(t, min(t + _AT_ONCE, steps)) for t in range(0, steps, _AT_ONCE)]
 
     def scan() -> None:
         for part, weight in zip(columns, own, strict=True):
@@ -108,7 +112,12 @@ def _scan(node: Node[LSTM], prefix: str, x: Array, plan: Plan) -> _Scan:
 
     def find_slopes(t: slice) -> None:
         """For h = o tanh c and c = i g + f c₋₁: σ' = σ (1 - σ), tanh' = 1 - tanh²."""
-        slope, sigmoids, squash, g = slopes[t], gates[t, :3], squashed[t], gates[t, 3]
+        slope, sigmoids, squash, g = (
+            slopes[: t.stop - t.start],
+            gates[t, :3],
+            squashed[t],
+            gates[t, 3],
+        )
         np.multiply(squash, squash, out=slope[:, 0])
         np.multiply(g, g, out=slope[:, 4])
         np.subtract(1, slope[:, ::4], out=slope[:, ::4])
@@ -119,21 +128,21 @@ def _scan(node: Node[LSTM], prefix: str, x: Array, plan: Plan) -> _Scan:
         np.multiply(slope[:, 2:4], gates[t, 3:], out=slope[:, 2:4])  # by g and c₋₁
 
     def back(dy: Array) -> Array | None:
-        for chunk in chunks:
-            find_slopes(chunk)
         sequences = node.layer.return_sequences
         np.copyto(dh, 0 if sequences else dy)
         dc.fill(0)
         recurrent = flat[:, :units].T
-        for t, by_h, dh_parts, dc_part, by_c, dz_c, f, dz_all in way_back:
-            if sequences:
-                np.add(dh, dy[t], out=dh)
-            np.multiply(dh, by_h, out=dh_parts)
-            np.add(dc, dc_part, out=dc)
-            np.multiply(dc, by_c, out=dz_c)
-            np.multiply(dc, f, out=dc)
-            np.matmul(recurrent, dz_all, out=dh)
-        np.copyto(gathered, dz[:, 1:].reshape(steps, 4 * units, -1).swapaxes(0, 1))
+        for chunk, chunk_back in zip(reversed(chunks), reversed(way_back), strict=True):
+            find_slopes(chunk)
+            for t, by_h, by_c, f, dz_kept in chunk_back:
+                if sequences:
+                    np.add(dh, dy[t], out=dh)
+                np.multiply(dh, by_h, out=dh_parts)
+                np.add(dc, dc_part, out=dc)
+                np.multiply(dc, by_c, out=dz_c)
+                np.multiply(dc, f, out=dc)
+                np.matmul(recurrent, dz_all, out=dh)
+                np.copyto(dz_kept, dz_all)
         np.copyto(met_gathered, met[:-1].swapaxes(0, 1))
         np.matmul(flat_gathered, flat_met.T, out=flat_d)
         for part, gradient in zip(columns, found, strict=True):
