@@ -67,7 +67,13 @@ from .numpy_plan.dense import dense
 from .numpy_plan.elementwise import dropout, flatten, permute, relu, reshape, sigmoid, tanh
 from .numpy_plan.normalization import batch_norm
 from .numpy_plan.plan import Array, Parameters, Pass, Plan, canonical, views
-from .numpy_plan.pooling import avg_pool2d, global_avg_pool1d, global_avg_pool2d, max_pool2d
+from .numpy_plan.pooling import (
+    avg_pool2d,
+    global_avg_pool1d,
+    global_avg_pool2d,
+    max_pool2d,
+    pooled_relu,
+)
 from .numpy_plan.recurrent import lstm
 
 LAYERS: dict[type, Callable[..., Any]] = {
@@ -106,6 +112,7 @@ LAYERS: dict[type, Callable[..., Any]] = {
 FUSIONS: dict[tuple[type, ...], Callable[..., Any]] = {
     (Conv2D, ReLU, MaxPool2D): pooled_conv2d,
     (Conv2D, MaxPool2D): pooled_conv2d,
+    (ReLU, MaxPool2D): pooled_relu,
 }
 LOSSES: dict[type, Callable[..., Any]] = {
     MSE: losses.mse,

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ...models import Node
-from ...models.layers import Conv2D, MaxPool2D
+from ...models.layers import Conv2D
 from ...models.shapes import pair
 from .plan import Array, Pass, Plan, Step
+from .pooling import Tournament, pools_blocks
 from .windows import Frame, tap
 from .winograd import Winograd, suits_winograd
 
@@ -68,7 +69,7 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     Bias and relu come behind the maximum: they are monotone, so the result is the same.
     """
     node, pool = nodes[0], nodes[-1]
-    if not _pools_blocks(node.layer, pool.layer):
+    if not (_slides_plainly(node.layer) and pools_blocks(pool.layer)):
         return None
     filters, rows, columns = pool.output_shape
     kernel = (Winograd if suits_winograd(node) else Columns)(node, x, 2, (rows, columns), plan)
@@ -77,19 +78,13 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     y, dsum = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
     positive = np.empty(y.shape, bool)
     slab = plan.empty(2, 2, filters, columns)
-    maxima = plan.empty(2, filters, columns)  # of the block's upper pair, of its lower pair
-    right = np.empty((rows, *maxima.shape), bool)
-    lower = np.empty((rows, *maxima.shape[1:]), bool)
+    tournaments = [Tournament(slab.shape[2:], plan) for _ in range(rows)]
 
     def forward(run: Pass) -> None:
         kernel.start()
-        for row in range(rows):
+        for row, tournament in enumerate(tournaments):
             kernel.forward(row, slab)
-            np.maximum(slab[:, 0], slab[:, 1], out=maxima)
-            np.maximum(maxima[0], maxima[1], out=y[:, row])
-            if run.training:  # the later wins only if it is greater: ties go to the first
-                np.greater(slab[:, 1], slab[:, 0], out=right[row])
-                np.greater(maxima[1], maxima[0], out=lower[row])
+            tournament.play(slab, y[:, row], remember=run.training)
         if bias is not None:
             np.add(y, bias[:, None, None, None], out=y)
         if has_relu:
@@ -102,21 +97,16 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
         if dbias is not None:
             np.sum(dy, axis=(1, 2, 3), out=dbias)
         kernel.start_back()
-        for row in range(rows):
-            np.multiply(dy[:, row], lower[row], out=maxima[1])
-            np.subtract(dy[:, row], maxima[1], out=maxima[0])
-            np.multiply(maxima, right[row], out=slab[:, 1])
-            np.subtract(maxima, slab[:, 1], out=slab[:, 0])
+        for row, tournament in enumerate(tournaments):
+            tournament.spread(dy[:, row], slab)
             kernel.backward(row, slab)
         return kernel.finish_back()
 
     return Step(y, forward, backward)
 
 
-def _pools_blocks(layer: Conv2D, pool: MaxPool2D) -> bool:
-    plain = pair(layer.stride) == pair(layer.dilation) == (1, 1) and layer.groups == 1
-    window, stride = pair(pool.kernel_size), pair(pool.stride or pool.kernel_size)
-    return plain and window == stride == (2, 2) and pair(pool.padding) == (0, 0)
+def _slides_plainly(layer: Conv2D) -> bool:
+    return pair(layer.stride) == pair(layer.dilation) == (1, 1) and layer.groups == 1
 
 
 class Columns:

@@ -128,17 +128,17 @@ class Plan:
 
     def _next(self, nodes: Sequence[Node[Layer]], x: Array) -> tuple[Step, int]:
         """Plan the first layer, or as many as are fused; return how many these are."""
-        step, taken = None, 0
+        step: Step
         for types, function in self._fusions.items():
-            taken = len(types)
-            if step is None and tuple(type(node.layer) for node in nodes[:taken]) == types:
-                step = function(nodes[:taken], x, self)
-            if step:
+            taken = nodes[: len(types)]
+            fits = tuple(type(node.layer) for node in taken) == types
+            if fits and (step := function(taken, x, self)):
                 break
-        if step is None:
-            step, taken = self._layers[type(nodes[0].layer)](nodes[0], x, self), 1
-        self.outputs[nodes[taken - 1].key] = step.y
-        return step, taken
+        else:
+            taken = nodes[:1]
+            step = self._layers[type(taken[0].layer)](taken[0], x, self)
+        self.outputs[taken[-1].key] = step.y
+        return step, len(taken)
 
 
 def canonical(function: Callable[..., Any]) -> Callable[..., Step]:
