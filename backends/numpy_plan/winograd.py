@@ -22,7 +22,7 @@ from .plan import Array, Plan
 from .windows import Frame
 
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-_LEAST_CHANNELS = 4  # with fewer, the transformations cost more than the products save
+_LEAST_CHANNELS = 8  # with fewer, the transformations cost more than the products save
 
 
 def suits_winograd(node: Node[Conv2D]) -> bool:

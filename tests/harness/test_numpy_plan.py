@@ -12,9 +12,13 @@ import pytest
 from bakeoff.backends import numpy as planned
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Execution
+from bakeoff.backends.numpy_plan.winograd import suits_winograd
 from bakeoff.models import Model
 from bakeoff.models.init import initial_weights
+from bakeoff.models.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
+from bakeoff.models.losses import SoftmaxCrossEntropy
 from bakeoff.models.model import read
+from bakeoff.models.optimizers import SGD
 
 _NETS = {"mnist-mlp": 512, "lenet5": 512, "convnet": 64, "mnist-rows-lstm": 512, "mnist-cnn": 64}
 
@@ -52,6 +56,34 @@ def test_training_takes_no_memory(name: str, size: int) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 4 * np.getbufsize() * np.dtype("float32").itemsize
+
+
+@pytest.mark.parametrize("space", [(6, 8), (7, 5)])  # blocks of two fill it, or stick out
+@pytest.mark.parametrize("padding", [0, (1, 2), "same"])
+@pytest.mark.parametrize("behind", [(), (ReLU(), MaxPool2D(kernel_size=2))], ids=["", "pooled"])
+def test_a_convolution_of_many_channels(
+    space: tuple[int, int], padding: object, behind: tuple[Layer, ...]
+) -> None:
+    """Winograd's way is taken with more channels than the cases of the conformance suite have."""
+    model = Model(
+        name="winograd",
+        input=(8, *space),
+        layers=(
+            Conv2D(name="before", filters=8, kernel_size=1),
+            Conv2D(name="tested", filters=9, kernel_size=3, padding=padding),
+            *behind,
+            Flatten(),
+            Dense(name="head", units=3),
+        ),
+        loss=SoftmaxCrossEntropy(),
+        optimizer=SGD(learning_rate=0.125),
+    )
+    assert suits_winograd(model.nodes[1])
+    (batch,) = _batches(model, 3, dtype="float64")
+    fast, plain = _trainer(model, dtype="float64"), _trainer(model, reference, "float64")
+    for name, expected in (plain.activations(batch) | plain.gradients(batch)[1]).items():
+        found = (fast.activations(batch) | fast.gradients(batch)[1])[name]
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
 def test_batches_of_any_size_follow_each_other() -> None:
