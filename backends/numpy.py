@@ -66,7 +66,7 @@ from .numpy_plan.convolution import conv2d, pooled_conv2d
 from .numpy_plan.dense import dense
 from .numpy_plan.elementwise import dropout, flatten, permute, relu, reshape, sigmoid, tanh
 from .numpy_plan.normalization import batch_norm
-from .numpy_plan.plan import Array, Parameters, Pass, Plan, canonical, views
+from .numpy_plan.plan import Array, Parameters, Pass, Plan, Tables, canonical, views
 from .numpy_plan.pooling import (
     avg_pool2d,
     global_avg_pool1d,
@@ -166,7 +166,6 @@ class _Trainer:
                 np.copyto(part, start[f"{name}.{slot}"])
         self._free = np.empty(optimizers.PIECE, dtype)
         self._plans: dict[tuple[int, bool], Plan] = {}
-        self._losses: dict[int, losses.Evaluate] = {}
 
     def stage(self, x: Array, y: Array, masks: Masks | None) -> _Batch:
         return x, y, masks
@@ -216,9 +215,8 @@ class _Trainer:
         """Compute the network of x; its plan holds the outputs until the next time."""
         key = (len(x), fused)
         if key not in self._plans:
-            self._plans[key] = Plan(
-                self._model, len(x), self._parameters, self._rng, LAYERS, FUSIONS if fused else {}
-            )
+            tables = Tables(LAYERS, FUSIONS if fused else {}, LOSSES)
+            self._plans[key] = Plan(self._model, len(x), self._parameters, self._rng, tables)
         plan = self._plans[key]
         np.copyto(plan.x, x)
         plan.network.forward(run)
@@ -227,10 +225,7 @@ class _Trainer:
     def _forward(self, batch: _Batch) -> tuple[Plan, Any, Array]:
         x, y, masks = batch
         plan = self._run(x, Pass(training=True, masks=masks))
-        if len(x) not in self._losses:
-            loss = self._model.loss
-            self._losses[len(x)] = LOSSES[type(loss)](loss, plan.network.y)
-        mean, dlogits = self._losses[len(x)](y)
+        mean, dlogits = plan.loss(y)
         return plan, mean, dlogits
 
     def _derive(self, batch: _Batch) -> Any:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...models.losses import MSE, SoftmaxCrossEntropy
-from .plan import Array
-
-Evaluate = Callable[[Array], tuple[Any, Array]]
+from .plan import Array, Evaluate
 
 
 def mse(loss: MSE, z: Array) -> Evaluate:

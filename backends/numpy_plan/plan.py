@@ -14,6 +14,7 @@ from .. import reference
 from ..contract import Masks, Weights
 
 Array = np.ndarray
+Evaluate = Callable[[Array], tuple[Any, Array]]  # targets -> the mean loss, d(logits)
 
 
 class Pass(NamedTuple):
@@ -75,12 +76,23 @@ def views(flat: Array, model: Model) -> Weights:
     return parts
 
 
-class Plan:
-    """A network for `batch` samples at a time. `layers` maps a type to its layer function, and
-    `fusions` some types in a row to one for them all, which gives None where it does not apply.
+class Tables(NamedTuple):
+    """What a plan is made with: the function of each type of layer and of loss.
 
-    Write `x`, [N, ...]; call `network.forward`; `outputs` has the output of each step by the key of
-    its last layer.
+    `fusions` maps some layers in a row to one function for them all; it gives None where it does
+    not apply.
+    """
+
+    layers: Mapping[type, Callable[..., Step]]
+    fusions: Mapping[tuple[type, ...], Callable[..., Step | None]]
+    losses: Mapping[type, Callable[..., Evaluate]]
+
+
+class Plan:
+    """A network for `batch` samples at a time.
+
+    Write `x`, [N, ...]; call `network.forward`; then `loss` with the targets. `outputs` has the
+    output of each step by the key of its last layer.
     """
 
     def __init__(
@@ -89,16 +101,16 @@ class Plan:
         batch: int,
         parameters: Parameters,
         rng: np.random.Generator,
-        layers: Mapping[type, Callable[..., Any]],
-        fusions: Mapping[tuple[type, ...], Callable[..., Any]],
+        tables: Tables,
     ) -> None:
         self.batch, self.dtype, self.rng = batch, parameters.flat.dtype, rng
         self.weights, self.gradients = parameters.weights, parameters.gradients
         self.statistics = parameters.statistics
         self.outputs: dict[str, Array] = {}
-        self._layers, self._fusions = layers, fusions
+        self._tables = tables
         self.x = np.empty((batch, *model.input), self.dtype)
         self.network = self.sequence(model.nodes, np.moveaxis(self.x, 0, -1))
+        self.loss = tables.losses[type(model.loss)](model.loss, self.network.y)
 
     def empty(self, *shape: int) -> Array:
         """Return memory for `shape`, and the batch as the last axis."""
@@ -128,15 +140,15 @@ class Plan:
 
     def _next(self, nodes: Sequence[Node[Layer]], x: Array) -> tuple[Step, int]:
         """Plan the first layer, or as many as are fused; return how many these are."""
-        step: Step
-        for types, function in self._fusions.items():
+        step: Step | None
+        for types, function in self._tables.fusions.items():
             taken = nodes[: len(types)]
             fits = tuple(type(node.layer) for node in taken) == types
-            if fits and (step := function(taken, x, self)):
+            if fits and (step := function(taken, x, self)) is not None:
                 break
         else:
             taken = nodes[:1]
-            step = self._layers[type(taken[0].layer)](taken[0], x, self)
+            step = self._tables.layers[type(taken[0].layer)](taken[0], x, self)
         self.outputs[taken[-1].key] = step.y
         return step, len(taken)
 
