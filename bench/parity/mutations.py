@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...backends import numpy as reference
+from ...backends import reference
 from ...backends.contract import DType
 from ...models import Model
 from ...models.layers import (

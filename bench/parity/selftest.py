@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ...backends import numpy as reference
+from ...backends import reference
 from ...backends.contract import DType, Execution
 from . import probes
 from .ablation import cause

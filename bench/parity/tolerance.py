@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import structs
 
-from ...backends import numpy as reference
+from ...backends import reference
 from ...backends.contract import Deviation, DType, Execution, Masks, Trainer, Weights
 from ...models import Model
 from ...models.optimizers import AdamW

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from bakeoff.backends import numpy as reference
+from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter, Execution, Trainer, Unsupported, Weights
 from bakeoff.models.init import initial_weights
 from conformance.cases import Case

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bakeoff.backends import numpy as reference
+from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter
 from bakeoff.models.layers import Dropout
 from conformance.cases import LAYERS, LOSSES, Case

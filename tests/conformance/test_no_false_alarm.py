@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from bakeoff.backends import numpy as reference
+from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter, DType, Execution
 from bakeoff.bench.parity import probes
 from bakeoff.bench.parity.certificate import in_words

@@ -9,7 +9,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from bakeoff.backends import numpy as reference
+from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter
 from conformance.cases import Case
 from conformance.driving import derivatives, train

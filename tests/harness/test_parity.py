@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bakeoff.backends import numpy as reference
+from bakeoff.backends import reference
 from bakeoff.backends.contract import Execution
 from bakeoff.bench.parity import evidence, probes, rounding
 from bakeoff.bench.parity.certificate import Certificate, in_words

@@ -1,0 +1,198 @@
+"""Convolutions as products of matrices, and the pooling that is fused with them.
+
+Outputs are computed in blocks of b × b neighbours, one row of blocks after the other, so that what
+is passed on is still in the cache. A row of blocks is a `slab`, [b, b, filters, columns, N], where
+slab[p, q, :, j] is the output at (b row + p, b j + q): every place of the block for itself, so that
+the maximum of a block of 2 × 2 is the maximum of four arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...models import Node
+from ...models.layers import Conv2D
+from ...models.shapes import pair
+from .plan import Array, Pass, Plan, Step
+from .pooling import Tournament, pools_blocks
+from .windows import Frame, tap
+from .winograd import Winograd, suits_winograd
+
+
+def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
+    filters, height, width = node.output_shape
+    fast = suits_winograd(node)
+    block = 2 if fast else 1
+    rows, columns = -(-height // block), -(-width // block)
+    kernel = (Winograd if fast else Columns)(node, x, block, (rows, columns), plan)
+    blocks = plan.empty(filters, rows, block, columns, block)
+    slabs, y = _slabs(blocks), _image(blocks)[:, :height, :width]
+    dblocks = np.zeros_like(blocks)
+    dslabs, dy_copy = _slabs(dblocks), _image(dblocks)[:, :height, :width]
+    bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
+
+    def forward(run: Pass) -> None:
+        kernel.start()
+        for row, slab in enumerate(slabs):
+            kernel.forward(row, slab)
+        if bias is not None:
+            np.add(y, bias[:, None, None, None], out=y)
+
+    def backward(dy: Array) -> Array | None:
+        if dbias is not None:
+            np.sum(dy, axis=(1, 2, 3), out=dbias)
+        np.copyto(dy_copy, dy)
+        kernel.start_back()
+        for row, dslab in enumerate(dslabs):
+            kernel.backward(row, dslab)
+        return kernel.finish_back()
+
+    return Step(y, forward, backward)
+
+
+def _slabs(blocks: Array) -> Array:
+    """[filters, rows, b, columns, b, N] -> [rows, b, b, filters, columns, N]."""
+    return blocks.transpose(1, 2, 4, 0, 3, 5)
+
+
+def _image(blocks: Array) -> Array:
+    filters, rows, block, columns, _, batch = blocks.shape
+    return blocks.reshape(filters, rows * block, columns * block, batch)
+
+
+def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | None:
+    """max_pool2d(relu(conv2d(x))), or without the relu, for windows of 2 × 2 that do not overlap.
+
+    Bias and relu come behind the maximum: they are monotone, so the result is the same.
+    """
+    node, pool = nodes[0], nodes[-1]
+    if not (_slides_plainly(node.layer) and pools_blocks(pool.layer)):
+        return None
+    filters, rows, columns = pool.output_shape
+    kernel = (Winograd if suits_winograd(node) else Columns)(node, x, 2, (rows, columns), plan)
+    bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
+    has_relu = len(nodes) == 3
+    y, dsum = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
+    positive = np.empty(y.shape, bool)
+    slab = plan.empty(2, 2, filters, columns)
+    tournaments = [Tournament(slab.shape[2:], plan) for _ in range(rows)]
+
+    def forward(run: Pass) -> None:
+        kernel.start()
+        for row, tournament in enumerate(tournaments):
+            kernel.forward(row, slab)
+            tournament.play(slab, y[:, row], remember=run.training)
+        if bias is not None:
+            np.add(y, bias[:, None, None, None], out=y)
+        if has_relu:
+            np.maximum(y, 0, out=y)
+
+    def backward(dy: Array) -> Array | None:
+        if has_relu:
+            np.greater(y, 0, out=positive)
+            dy = np.multiply(dy, positive, out=dsum)
+        if dbias is not None:
+            np.sum(dy, axis=(1, 2, 3), out=dbias)
+        kernel.start_back()
+        for row, tournament in enumerate(tournaments):
+            tournament.spread(dy[:, row], slab)
+            kernel.backward(row, slab)
+        return kernel.finish_back()
+
+    return Step(y, forward, backward)
+
+
+def _slides_plainly(layer: Conv2D) -> bool:
+    return pair(layer.stride) == pair(layer.dilation) == (1, 1) and layer.groups == 1
+
+
+class Columns:
+    """What each block of outputs meets is written as a column; then a slab is one product.
+
+    A block of b × b outputs meets k + b - 1 inputs each way. Its b² rows of the wide weight hold
+    the kernel, each moved to where its output looks, and zeros. A block of 1 is plain im2col.
+
+    Call `start`, then `forward` for every row, which writes its slab; `start_back`, then `backward`
+    for every row, then `finish_back`, which writes the weight's gradient and gives that of x.
+    """
+
+    def __init__(
+        self, node: Node[Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
+    ) -> None:
+        layer, name = node.layer, f"{node.key}.weight"
+        self._weight, self._dweight = plan.weights[name], plan.gradients[name]
+        self._kernel, self._dilation = pair(layer.kernel_size), pair(layer.dilation)
+        self._taps = tuple(k + block - 1 for k in self._kernel)
+        self._steps = tuple(s * block for s in pair(layer.stride))
+        self._block = block
+        self._needs_input_gradient = node.needs_input_gradient
+        sizes = zip(self._steps, space, self._dilation, self._taps, strict=True)
+        reach = tuple(s * (n - 1) + d * (t - 1) + 1 for s, n, d, t in sizes)
+        self._frame = Frame(x, layer.pads(node.input_shape), reach)
+        self._met = plan.empty(space[0], len(x), *self._taps, space[1])
+        wide_shape = (block, block, layer.filters, self._weight.shape[1], *self._taps)
+        self._wide, self._dwide = np.zeros(wide_shape, plan.dtype), np.zeros(wide_shape, plan.dtype)
+        groups = layer.groups
+        depth = len(x) // groups * self._taps[0] * self._taps[1]
+        self._flat_met = self._met.reshape(space[0], groups, depth, -1)
+        self._flat_wide, self._flat_dwide = (
+            wide.reshape(groups, -1, depth) for wide in (self._wide, self._dwide)
+        )
+        self._added = np.empty_like(self._flat_dwide)
+        self._read = self._windows(self._frame.image, space)
+        self._written = self._windows(self._frame.gradient, space)
+
+    def start(self) -> None:
+        self._frame.fill()
+        for part in self._places(self._wide):
+            np.copyto(part, self._weight)
+        for column, window in self._read:
+            np.copyto(column, window)
+
+    def forward(self, row: int, slab: Array) -> None:
+        np.matmul(self._flat_wide, self._flat_met[row], out=self._flat(slab))
+
+    def start_back(self) -> None:
+        self._dwide.fill(0)
+
+    def backward(self, row: int, dslab: Array) -> None:
+        flat, met = self._flat(dslab), self._flat_met[row]
+        np.matmul(flat, met.swapaxes(1, 2), out=self._added)
+        np.add(self._flat_dwide, self._added, out=self._flat_dwide)
+        if self._needs_input_gradient:
+            np.matmul(self._flat_wide.swapaxes(1, 2), flat, out=met)
+
+    def finish_back(self) -> Array | None:
+        self._dweight.fill(0)
+        for part in self._places(self._dwide):
+            np.add(self._dweight, part, out=self._dweight)
+        if not self._needs_input_gradient:
+            return None
+        self._frame.gradient.fill(0)
+        for column, window in self._written:
+            np.add(window, column, out=window)
+        return self._frame.inside_gradient
+
+    def _flat(self, slab: Array) -> Array:
+        """[b, b, filters, columns, N] -> [groups, b·b·filters / groups, columns·N]: a view."""
+        return slab.reshape(*self._flat_wide.shape[:2], -1)
+
+    def _places(self, wide: Array) -> Iterator[Array]:
+        """Yield where the weight lies in the rows of each place of the block."""
+        for p in range(self._block):
+            for q in range(self._block):
+                yield wide[p, q, :, :, p : p + self._kernel[0], q : q + self._kernel[1]]
+
+    def _windows(self, image: Array, space: tuple[int, ...]) -> list[tuple[Array, Array]]:
+        """Return each tap's row of the columns, and what it meets: [C, rows, columns, N]."""
+        return [
+            (
+                self._met[:, :, u, v].swapaxes(0, 1),
+                tap(image, (u * self._dilation[0], v * self._dilation[1]), self._steps, space),
+            )
+            for u in range(self._taps[0])
+            for v in range(self._taps[1])
+        ]

@@ -1,0 +1,59 @@
+"""Losses: of logits z, [K, N], a function of the targets that gives the mean loss and dz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from ...models.losses import MSE, SoftmaxCrossEntropy
+from .plan import Array, Evaluate
+
+
+def mse(loss: MSE, z: Array) -> Evaluate:
+    """The mean of (z - y)², over samples and outputs."""
+    dz, squares = np.empty_like(z), np.empty_like(z)
+
+    def evaluate(y: Array) -> tuple[Any, Array]:
+        np.subtract(z, y.T, out=dz)
+        np.multiply(dz, dz, out=squares)
+        return squares.mean(), np.multiply(dz, 2 / dz.size, out=dz)
+
+    return evaluate
+
+
+def softmax_cross_entropy(loss: SoftmaxCrossEntropy, z: Array) -> Evaluate:
+    """-Σ q log softmax(z) per sample, q = 1 at y, smoothed; dz = (softmax(z) - q) / N."""
+    shifted, dz, q = np.empty_like(z), np.empty_like(z), np.empty_like(z)
+    largest, sums = np.empty_like(z[0]), np.empty_like(z[0])
+    samples = np.arange(len(sums))
+
+    def evaluate(y: Array) -> tuple[Any, Array]:
+        q.fill(loss.label_smoothing / len(z))
+        q[y, samples] += 1 - loss.label_smoothing
+        np.subtract(z, np.max(z, axis=0, out=largest), out=shifted)
+        np.exp(shifted, out=dz)
+        np.sum(dz, axis=0, out=sums)
+        np.divide(dz, sums, out=dz)
+        np.subtract(dz, q, out=dz)
+        np.multiply(q, shifted, out=q)
+        mean = (np.log(sums, out=sums).sum() - q.sum()) / len(sums)
+        return mean, np.divide(dz, len(sums), out=dz)
+
+    return evaluate
+
+
+def canonical(function: Callable[..., Any]) -> Callable[..., Evaluate]:
+    """Make a loss of one of the reference's."""
+
+    @wraps(function)
+    def planned(loss: Any, z: Array) -> Evaluate:
+        def evaluate(y: Array) -> tuple[Any, Array]:
+            mean, dz = function(loss, z.T, y)
+            return mean, dz.T
+
+        return evaluate
+
+    return planned

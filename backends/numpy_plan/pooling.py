@@ -1,0 +1,183 @@
+"""Pooling by itself: maxima and means over windows, tap by tap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...models import Node
+from ...models.layers import AvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, MaxPool2D
+from ...models.shapes import pair
+from .elementwise import relu
+from .plan import Array, Pass, Plan, Step
+from .windows import Frame, tap
+
+
+def max_pool2d(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
+    if pools_blocks(node.layer):
+        return _max_of_blocks(node, x, plan)
+    frame, read, written = _windows(node, x, -np.inf)
+    y = plan.empty(*node.output_shape)
+    share = np.empty_like(y)
+    first, unclaimed = np.empty(y.shape, bool), np.empty(y.shape, bool)
+
+    def forward(run: Pass) -> None:
+        frame.fill()
+        np.copyto(y, read[0])
+        for window in read[1:]:
+            np.maximum(y, window, out=y)
+
+    def backward(dy: Array) -> Array:
+        frame.gradient.fill(0)
+        unclaimed.fill(True)  # the first maximum of a window takes its gradient
+        for window, dwindow in zip(read, written, strict=True):
+            np.equal(window, y, out=first)
+            np.logical_and(first, unclaimed, out=first)
+            np.logical_xor(unclaimed, first, out=unclaimed)
+            np.multiply(dy, first, out=share)
+            np.add(dwindow, share, out=dwindow)
+        return frame.inside_gradient
+
+    return Step(y, forward, backward)
+
+
+def pools_blocks(layer: MaxPool2D) -> bool:
+    """Return whether the windows are of 2 × 2 and side by side."""
+    window, stride = pair(layer.kernel_size), pair(layer.stride or layer.kernel_size)
+    return window == stride == (2, 2) and pair(layer.padding) == (0, 0)
+
+
+def _max_of_blocks(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
+    channels, rows, columns = node.output_shape
+    y, dx = plan.empty(*node.output_shape), np.zeros((*node.input_shape, plan.batch), plan.dtype)
+    tournament = Tournament(y.shape, plan)
+
+    def slabs(image: Array) -> Array:
+        """Return each place of the blocks for itself: [2, 2, C, rows, columns, N]."""
+        blocks = image[:, : 2 * rows, : 2 * columns].reshape(channels, rows, 2, columns, 2, -1)
+        return blocks.transpose(2, 4, 0, 1, 3, 5)
+
+    def forward(run: Pass) -> None:
+        tournament.play(slabs(x), y, remember=run.training)
+
+    def backward(dy: Array) -> Array:
+        tournament.spread(dy, slabs(dx))
+        return dx
+
+    return Step(y, forward, backward)
+
+
+class Tournament:
+    """The maximum of four arrays, [2, 2, ...], and whom it came from: two rounds of pairs.
+
+    The later of a pair wins only if it is greater, so ties go to the first in row-major order.
+    """
+
+    def __init__(self, shape: tuple[int, ...], plan: Plan) -> None:
+        self._maxima = np.empty((2, *shape), plan.dtype)  # of the upper pair, of the lower pair
+        self._right, self._lower = np.empty((2, *shape), bool), np.empty(shape, bool)
+
+    def play(self, slab: Array, y: Array, *, remember: bool) -> None:
+        np.maximum(slab[:, 0], slab[:, 1], out=self._maxima)
+        np.maximum(self._maxima[0], self._maxima[1], out=y)
+        if remember:
+            np.greater(slab[:, 1], slab[:, 0], out=self._right)
+            np.greater(self._maxima[1], self._maxima[0], out=self._lower)
+
+    def spread(self, dy: Array, dslab: Array) -> None:
+        """Give dy to the winners, and zero to all others."""
+        np.multiply(dy, self._lower, out=self._maxima[1])
+        np.subtract(dy, self._maxima[1], out=self._maxima[0])
+        np.multiply(self._maxima, self._right, out=dslab[:, 1])
+        np.subtract(self._maxima, dslab[:, 1], out=dslab[:, 0])
+
+
+def pooled_relu(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step:
+    """max_pool2d(relu(x)) with the relu behind the maximum, where less is left of x."""
+    pool = max_pool2d(nodes[1], x, plan)
+    behind = relu(nodes[0], pool.y, plan)
+
+    def forward(run: Pass) -> None:
+        pool.forward(run)
+        behind.forward(run)
+
+    def backward(dy: Array) -> Array | None:
+        dpool = behind.backward(dy)
+        return None if dpool is None else pool.backward(dpool)
+
+    return Step(behind.y, forward, backward)
+
+
+def avg_pool2d(node: Node[AvgPool2D], x: Array, plan: Plan) -> Step:
+    frame, read, written = _windows(node, x, 0)
+    y = plan.empty(*node.output_shape)
+    share, area = np.empty_like(y), _area(node).astype(plan.dtype)
+
+    def forward(run: Pass) -> None:
+        frame.fill()
+        y.fill(0)
+        for window in read:
+            np.add(y, window, out=y)
+        np.divide(y, area, out=y)
+
+    def backward(dy: Array) -> Array:
+        frame.gradient.fill(0)
+        np.divide(dy, area, out=share)
+        for dwindow in written:
+            np.add(dwindow, share, out=dwindow)
+        return frame.inside_gradient
+
+    return Step(y, forward, backward)
+
+
+def _windows(
+    node: Node[MaxPool2D] | Node[AvgPool2D], x: Array, border: float
+) -> tuple[Frame, list[Array], list[Array]]:
+    """Return x in its border, and what each tap meets there and in the gradient."""
+    layer, space = node.layer, node.output_shape[1:]
+    kernel, stride = pair(layer.kernel_size), pair(layer.stride or layer.kernel_size)
+    frame = Frame(x, tuple((p, p) for p in pair(layer.padding)), border=border)
+    places = [(u, v) for u in range(kernel[0]) for v in range(kernel[1])]
+    read, written = (
+        [tap(image, place, stride, space) for place in places]
+        for image in (frame.image, frame.gradient)
+    )
+    return frame, read, written
+
+
+def _area(node: Node[AvgPool2D]) -> Array:
+    """Return by how many numbers each window's sum is divided, [1, OH, OW, 1] or a scalar."""
+    kernel = pair(node.layer.kernel_size)
+    if node.layer.count_include_pad:
+        return np.array(kernel[0] * kernel[1])
+    frame, ones, _ = _windows(node, np.ones((1, *node.input_shape[1:], 1)), 0)
+    frame.fill()
+    return np.sum(ones, axis=0)
+
+
+def global_avg_pool1d(node: Node[GlobalAvgPool1D], x: Array, plan: Plan) -> Step:
+    """[T, D, N] -> [D, N]."""
+    y, dx = plan.empty(*node.output_shape), plan.empty(*node.input_shape)
+
+    def forward(run: Pass) -> None:
+        np.mean(x, axis=0, out=y)
+
+    def backward(dy: Array) -> Array:
+        return np.divide(dy, len(x), out=dx)
+
+    return Step(y, forward, backward)
+
+
+def global_avg_pool2d(node: Node[GlobalAvgPool2D], x: Array, plan: Plan) -> Step:
+    """[C, H, W, N] -> [C, N]."""
+    y, dx = plan.empty(*node.output_shape), plan.empty(*node.input_shape)
+
+    def forward(run: Pass) -> None:
+        np.mean(x, axis=(1, 2), out=y)
+
+    def backward(dy: Array) -> Array:
+        return np.divide(dy[:, None, None], x.shape[1] * x.shape[2], out=dx)
+
+    return Step(y, forward, backward)
