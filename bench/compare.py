@@ -18,6 +18,7 @@ from ..models import InputError
 from ..models.toml import closest
 from . import aggregate, environments, plan, run
 from . import install as installation
+from . import summary as summaries
 from .environments import Backend
 from .parity.of_run import certify_run
 from .plan import DownloadProgress, Request
@@ -64,7 +65,7 @@ def resume(folder: Path, console: Console, *, as_json: bool) -> int:
 def report(folder: Path, console: Console, *, open_page: bool) -> None:
     """Write the report of a run or a benchmark again; of a run, the summary too."""
     if is_benchmark(folder):
-        show(aggregate.read(folder / "summary.json"), folder, console, as_json=False)
+        show(summaries.read(folder / "summary.json"), folder, console, as_json=False)
     else:
         _finish(folder, console, as_json=False)
     if open_page:
@@ -136,7 +137,7 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
     Raises InputError when they cannot be written.
     """
     try:
-        aggregate.write(summary, folder / "summary.json")
+        summaries.write(summary, folder / "summary.json")
         write_report(summary, folder)
     except OSError as error:
         raise InputError(

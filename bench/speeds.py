@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import aggregate
+from . import aggregate, summary
 from .summary import Measurement, Row
 
 
@@ -51,7 +51,7 @@ def _of_run(folder: Path) -> Iterator[tuple[Key, Speed]]:
 
 
 def _of_benchmark(folder: Path) -> Iterator[tuple[Key, Speed]]:
-    for m in aggregate.read(folder / "summary.json").measurements:
+    for m in summary.read(folder / "summary.json").measurements:
         execution = f"{_execution(m)} {m.phase} {m.batch_size}"
         yield Key(m.workload, m.backend, execution), _speed(m, m.blocks)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -89,6 +89,25 @@ def mann_whitney(
     a, b = np.concatenate(new), np.concatenate(old)
     found = mannwhitneyu(a, b, alternative="two-sided")
     return float(found.pvalue), float(2 * found.statistic / (len(a) * len(b)) - 1)
+
+
+class Judgement(NamedTuple):
+    """Of two samples of speeds: the ratio of the first to the second, and what to think of it."""
+
+    ratio: Interval
+    p_value: float
+    effect: float
+    verdict: Verdict
+
+
+def judge(
+    ours: Sequence[Sequence[float]],
+    theirs: Sequence[Sequence[float]],
+    ratio: Interval | None = None,
+) -> Judgement:
+    """Compare two samples by process; `ratio` is given where pairs tell more than medians."""
+    ratio = ratio or bootstrap_ratio(ours, theirs)
+    return Judgement(ratio, *mann_whitney(ours, theirs), verdict(ratio))
 
 
 def _resampled_medians(processes: Sequence[Sequence[float]], key: int) -> np.ndarray:

@@ -8,10 +8,13 @@ null. Reports are made from this file alone.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
+from ..models import InputError
 from .machine import Machine
 from .records import Phase
 from .stats import Interval, Verdict
@@ -278,3 +281,24 @@ class Summary(Struct, frozen=True, kw_only=True):
     measurements: list[Measurement] = []
     comparisons: list[Comparison] = []
     peaks: dict[str, Interval] = {}
+
+
+def read(path: Path) -> Summary:
+    """Read a `summary.json`. InputError if it is none, or one of another version."""
+    try:
+        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"{path} is not a summary: {error}; expected one of bakeoff's") from None
+    if summary.schema_version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {summary.schema_version}, this bakeoff reads "
+            f"{SCHEMA_VERSION}; use bakeoff {summary.bakeoff_version}"
+        )
+    return summary
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Write `summary.json`, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    partial.replace(path)

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ..aggregate import status_of
 from ..records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
+from ..results import status_of
 from ..stats import Interval, bootstrap_median
 from ..summary import Measurement, Parity, Status
 from .task import Task

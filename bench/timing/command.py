@@ -22,15 +22,16 @@ from rich.markup import escape
 from ...backends.contract import DType, Execution, Mode
 from ...datasets.loading import cache_folder
 from ...models import InputError
-from .. import aggregate, environments, machine, plan
+from .. import environments, machine, plan
 from ..code import write_zip
 from ..compare import show
 from ..environments import Backend
 from ..job import worker_variables
-from ..parity import certify
+from ..parity import certify, digest
 from ..parity.command import found_backends
 from ..parity.of_run import in_a_line
 from ..records import Phase, Record, ending
+from ..results import status_of
 from ..stats import bootstrap_median
 from ..summary import SCHEMA_VERSION, Parity, Summary
 from . import analysis, comparison, session, subjects
@@ -223,7 +224,7 @@ def _certify(
     for certificate in certificates:
         (folder / f"{certificate.key}.json").write_bytes(msgspec.json.encode(certificate))
     return {
-        (c.model, c.backend, c.execution.mode, c.execution.threads): aggregate.parity_of(c)
+        (c.model, c.backend, c.execution.mode, c.execution.threads): digest.parity_of(c)
         for c in certificates
     }
 
@@ -251,7 +252,7 @@ def _time(
 
 
 def _ending_words(found: list[Record]) -> str:
-    status, reason = aggregate.status_of(ending(found))
+    status, reason = status_of(ending(found))
     return status if status == "ok" else f"{status}: {reason}"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import structs
 
-from ..stats import bootstrap_median, bootstrap_ratio, mann_whitney, verdict
+from ..stats import bootstrap_median, judge
 from ..summary import Comparison, Measurement
 from . import analysis
 from .session import Case
@@ -25,8 +25,6 @@ def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison
         ranked = sorted(group, key=_speed, reverse=True)
         best = ranked[0]
         for other in ranked[1:]:
-            ratio = bootstrap_ratio(best.blocks, other.blocks)
-            p_value, effect = mann_whitney(best.blocks, other.blocks)
             yield Comparison(
                 kind="backends",
                 workload=best.workload,
@@ -36,12 +34,9 @@ def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison
                 mode=best.mode,
                 subject=best.backend,
                 rival=other.backend,
-                ratio=ratio,
                 samples_per_second=best.samples_per_second,
                 rival_samples_per_second=other.samples_per_second,
-                p_value=p_value,
-                effect=effect,
-                verdict=verdict(ratio),
+                **judge(best.blocks, other.blocks)._asdict(),
             )
 
 
@@ -56,7 +51,6 @@ def with_rival(case: Case, kind: Literal["native", "peers"]) -> Comparison | Non
     if not ours or not theirs or case.ended_badly:
         return None
     ratio = bootstrap_median([analysis.pairs(process) for process in case.processes])
-    p_value, effect = mann_whitney(ours, theirs)
     return Comparison(
         kind=kind,
         workload=task.name,
@@ -66,12 +60,9 @@ def with_rival(case: Case, kind: Literal["native", "peers"]) -> Comparison | Non
         mode=task.execution.mode,
         subject=task.backend,
         rival=str(task.rival),
-        ratio=ratio,
         samples_per_second=bootstrap_median(ours),
         rival_samples_per_second=bootstrap_median(theirs),
-        p_value=p_value,
-        effect=effect,
-        verdict=verdict(ratio),
+        **judge(ours, theirs, ratio)._asdict(),
     )
 
 
