@@ -19,7 +19,7 @@ from ...models.shapes import pair
 from .plan import Array, Pass, Plan, Step
 from .pooling import Tournament, pools_blocks
 from .windows import Frame, tap
-from .winograd import Winograd, suits_winograd
+from .winograd import Winograd, slides_plainly, suits_winograd
 
 
 def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
@@ -69,7 +69,7 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     Bias and relu come behind the maximum: they are monotone, so the result is the same.
     """
     node, pool = nodes[0], nodes[-1]
-    if not (_slides_plainly(node.layer) and pools_blocks(pool.layer)):
+    if not (slides_plainly(node.layer) and pools_blocks(pool.layer)):
         return None
     filters, rows, columns = pool.output_shape
     kernel = (Winograd if suits_winograd(node) else Columns)(node, x, 2, (rows, columns), plan)
@@ -103,10 +103,6 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
         return kernel.finish_back()
 
     return Step(y, forward, backward)
-
-
-def _slides_plainly(layer: Conv2D) -> bool:
-    return pair(layer.stride) == pair(layer.dilation) == (1, 1) and layer.groups == 1
 
 
 class Columns:

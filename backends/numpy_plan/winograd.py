@@ -26,10 +26,14 @@ _LEAST_CHANNELS = 8  # with fewer, the transformations cost more than the produc
 
 
 def suits_winograd(node: Node[Conv2D]) -> bool:
-    layer = node.layer
-    plain = pair(layer.stride) == pair(layer.dilation) == (1, 1) and layer.groups == 1
-    enough = min(node.input_shape[0], layer.filters) >= _LEAST_CHANNELS
-    return plain and enough and pair(layer.kernel_size) == (3, 3)
+    """Return whether Winograd's way can be taken, and pays."""
+    enough = min(node.input_shape[0], node.layer.filters) >= _LEAST_CHANNELS
+    return slides_plainly(node.layer) and pair(node.layer.kernel_size) == (3, 3) and enough
+
+
+def slides_plainly(layer: Conv2D) -> bool:
+    """Return whether neighbouring outputs meet neighbouring inputs, of all channels."""
+    return pair(layer.stride) == pair(layer.dilation) == (1, 1) and layer.groups == 1
 
 
 class Winograd:
