@@ -805,6 +805,7 @@ class _Trainer:
         self._load(weights, slots)
         self._derive: Any = self._loss_and_gradients
         self._steps = self._eager_steps
+        self._traced: list[Any] = []
         if execution.mode == "eager":
             self.split = self._split  # a compiled step is one call
         else:
@@ -814,7 +815,7 @@ class _Trainer:
             self._graph_loop = tf.function(self._loop, autograph=False)
             self._loops: dict[Any, Any] = {}  # one per shape of a batch
             self._steps = self._compiled_steps
-            self.compilations = self._tracings
+            self._traced = [self._derive, self._take_one, self._graph_loop]
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         place = self._placed
@@ -870,9 +871,8 @@ class _Trainer:
             "update": _now() - backward,
         }
 
-    def _tracings(self) -> int:
-        functions = (self._derive, self._take_one, self._graph_loop)
-        return sum(function.experimental_get_tracing_count() for function in functions)
+    def compilations(self) -> int:
+        return sum(function.experimental_get_tracing_count() for function in self._traced)
 
     def _record(self, batch: _Batch) -> tuple[tf.GradientTape, Tensor]:
         run = _Pass(training=True, masks=batch.masks, outputs={})

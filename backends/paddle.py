@@ -889,9 +889,9 @@ class _Trainer:
             model.optimizer, list(self._parameters.values())
         )
         self._load(weights, slots)
-        if execution.mode == "compiled":
+        self._compiled = execution.mode == "compiled"
+        if self._compiled:
             self._mean_loss = paddle.jit.to_static(self._mean_loss, full_graph=True)
-            self.compilations = lambda: len(self._mean_loss.forward.program_cache)
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = masks and {key: self._mask(key, mask) for key, mask in masks.items()}
@@ -920,6 +920,9 @@ class _Trainer:
             "backward": backward - forward,
             "update": self._now() - backward,
         }
+
+    def compilations(self) -> int:
+        return len(self._mean_loss.forward.program_cache) if self._compiled else 0
 
     def _now(self) -> float:
         """Return the time when all that was asked of the device is done."""

@@ -83,6 +83,8 @@ def prepare(
     workload: str, x: np.ndarray, y: np.ndarray, *, mode: str, threads: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `train(order)`: a step for each row of indices into x and y, and its mean loss."""
+    keras.config.set_floatx("float32")
+    keras.utils.set_random_seed(0)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     images = tf.constant(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x)

@@ -91,6 +91,7 @@ def prepare(
     MXNet has no call for its threads: it takes them from OMP_NUM_THREADS, which must be `threads`.
     """
     net, optimizer = WORKLOADS[workload]()
+    mx.random.seed(0)
     net.initialize(mx.init.Xavier())
     mean_loss = gluon.loss.SoftmaxCrossEntropyLoss()
     if mode == "compiled":

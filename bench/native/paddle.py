@@ -103,6 +103,8 @@ def prepare(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `train(order)`: a step for each row of indices into x and y, and its mean loss."""
     paddle.set_device("cpu")
+    paddle.set_default_dtype("float32")
+    paddle.seed(0)
     paddle.base.core.set_num_threads(threads)
     images, labels = paddle.to_tensor(x), paddle.to_tensor(y)
     net, opt = WORKLOADS[workload]()
