@@ -895,7 +895,7 @@ class _Trainer:
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = masks and {key: self._mask(key, mask) for key, mask in masks.items()}
-        return _Batch(self._staged(x), self._staged(y), native)
+        return _Batch(paddle.to_tensor(x), paddle.to_tensor(y), native)
 
     def train(self, batches: Sequence[_Batch]) -> np.ndarray:
         losses = []
@@ -1020,11 +1020,6 @@ class _Trainer:
         """Copy a canonical array, of the weight `name` or of its slot, into a native tensor."""
         native = to_native(array, self._axes.get(name))
         tensor.set_value(np.ascontiguousarray(native, self._dtype))
-
-    def _staged(self, array: np.ndarray) -> Tensor:
-        """Return an array on the device; on the CPU it is the caller's memory."""
-        on_cpu = self._device == "cpu"
-        return paddle.utils.dlpack.from_dlpack(array) if on_cpu else paddle.to_tensor(array)
 
     def _mask(self, key: str, mask: np.ndarray) -> Tensor:
         return paddle.to_tensor(mask.astype(self._dtype) / (1 - self._rates[key]))

@@ -456,7 +456,7 @@ def bench(
     peers: Annotated[
         bool, typer.Option("--peers", help="NumPy against other libraries of pure Python.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a process may take.")] = 600,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a process may take.")] = 300,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where your MNIST files are; or set BAKEOFF_DATA.")
     ] = None,

@@ -176,7 +176,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     them; `overhead_seconds` is the part of a step that does not grow with the batch, fitted over
     the batch sizes. `blocks` are the steady samples/s by process; `discarded` counts the blocks in
     which another process was at work. `flags` say in words what to be wary of.
-    With a `rival` the process took turns with it: there is no pre-staged figure, but a comparison.
+    A backend that took turns with a `rival` has no pre-staged figure, but a comparison.
     """
 
     workload: str

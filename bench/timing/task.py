@@ -18,8 +18,8 @@ _MOST_STEPS = 50
 class Task(Struct, frozen=True, kw_only=True):
     """One case: `steps` are of one block; arrays are in the file `inputs`, relative to the folder.
 
-    `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`), run in the same
-    process, block by block in turn.
+    `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`), which takes
+    turns with the adapter, block by block.
     """
 
     name: str

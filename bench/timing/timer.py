@@ -1,6 +1,8 @@
 """The timing worker: one process that times one case, block by block, and writes down each.
 
-Run as `python -P -m bakeoff.bench.timing.timer FOLDER`, in the backend's own interpreter.
+Run as `python -P -m bakeoff.bench.timing.timer FOLDER`, in the backend's own interpreter. A rival
+has a process of its own (`--rival FOLDER`), so that what a framework sets for a process is not
+shared; the two take turns, and the one that waits does nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +11,18 @@ import importlib
 import math
 import os
 import platform
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from ... import backends
@@ -37,6 +43,7 @@ _SPLITS = 10
 _WARM_UP = 3
 
 Block = Callable[[], object]  # `steps` steps, synchronised once
+Take = Callable[[], Sample]  # one sample of a feed
 
 
 def main(folder: Path) -> int:
@@ -72,14 +79,16 @@ class Case(NamedTuple):
         return [trainer.stage(self.x.take(i, 0), self.y.take(i, 0), None) for i in self.order]
 
 
-def load(task: Task, folder: Path) -> Case:
-    """Import the adapter and read the arrays."""
-    adapter = backends.load(task.adapter)
+def read_inputs(
+    task: Task, folder: Path
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights, x and y in the dtypes of the task, and the order [steps, batch]."""
+    dtype = task.execution.dtype
     arrays = read_arrays(folder / task.inputs)
-    x, y = arrays.pop("x"), cast_targets(task.model, arrays.pop("y"), task.execution.dtype)
+    x, y = arrays.pop("x"), cast_targets(task.model, arrays.pop("y"), dtype)
     order = np.resize(arrays.pop("order"), (task.steps, task.batch_size))
-    weights = {name: value.astype(task.execution.dtype) for name, value in arrays.items()}
-    return Case(task, adapter, weights, x.astype(task.execution.dtype, copy=False), y, order)
+    weights = {name: value.astype(dtype) for name, value in arrays.items()}
+    return weights, x.astype(dtype, copy=False), y, order
 
 
 def with_random_data(task: Task, adapter: Adapter) -> Case:
@@ -93,7 +102,7 @@ def with_random_data(task: Task, adapter: Adapter) -> Case:
 
 
 def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
-    """Return what is timed, by how its batches come: staged before, fed from the host, a rival's.
+    """Return what is timed, by how its batches come: staged before, or fed from the host.
 
     Prediction takes host arrays and returns them: it is `staged` alone, its batches gathered.
     """
@@ -106,28 +115,60 @@ def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
         "staged": lambda: trainer.train(staged),
         "fed": lambda: trainer.train(case.stage(trainer)),
     }
-    if task.rival:
-        train = _rival(task, case)
-        found = {"fed": found["fed"], "rival": lambda: train(case.order)}
-    return found
+    return {"fed": found["fed"]} if task.rival else found
 
 
-def _rival(task: Task, case: Case) -> Callable[[np.ndarray], object]:
-    """Prepare the same net written by hand. Raises Unsupported where there is none."""
-    rival = importlib.import_module(f"...{task.rival}", __package__)
-    mode, threads = task.execution.mode, task.execution.threads
-    if mode not in rival.MODES or task.model.name not in rival.WORKLOADS:
-        raise Unsupported(f"{task.rival} has no {mode} {task.model.name}")
-    found: Callable[[np.ndarray], object] = rival.prepare(
-        task.model.name, case.x, case.y, mode=mode, threads=threads
-    )
-    return found
+@contextmanager
+def _rival(folder: Path) -> Iterator[Take]:
+    """Start a rival in a process of its own; give the function by which it takes its turn.
+
+    Raises Unsupported where there is no such net by hand.
+    """
+    command = [sys.executable, "-P", "-m", "bakeoff.bench.timing.timer", "--rival", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        ask, answers = process.stdin, process.stdout
+
+        def hear() -> bytes:
+            answer = answers.readline()
+            if not answer:
+                raise RuntimeError("the rival's process has ended; see log.txt")
+            return answer
+
+        def take_turn() -> Sample:
+            ask.write(b"\n")
+            ask.flush()
+            return msgspec.json.decode(hear(), type=Sample)
+
+        if refusal := hear().strip():
+            raise Unsupported(refusal.decode())
+        yield take_turn
+        ask.close()
+
+
+def serve(folder: Path) -> None:
+    """Be the rival: answer every line of stdin with the sample of one turn."""
+    with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
+        os.dup2(2, 1)  # what the library prints goes to the log
+        task = read_task(folder)
+        rival = importlib.import_module(f"..{task.rival}", __package__)
+        mode, threads = task.execution.mode, task.execution.threads
+        if mode not in rival.MODES or task.model.name not in rival.WORKLOADS:
+            answers.write(f"{task.rival} has no {mode} {task.model.name}\n".encode())
+            return
+        _, x, y, order = read_inputs(task, folder)
+        train = rival.prepare(task.model.name, x, y, mode=mode, threads=threads)
+        take = _taking("rival", lambda: train(order))
+        answers.write(b"\n")
+        for _ in sys.stdin.buffer:
+            answers.write(msgspec.json.encode(take()) + b"\n")
 
 
 def _time(task: Task, folder: Path, emit: Emit) -> None:
     began = perf_counter()
-    case = load(task, folder)
-    adapter = case.adapter
+    adapter = backends.load(task.adapter)
+    case = Case(task, adapter, *read_inputs(task, folder))
     emit(
         Started(
             python=platform.python_version(),
@@ -143,10 +184,15 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     parameters = sum(weight.size for weight in case.weights.values())
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
-    timed = blocks(case, trainer)
-    calls = {feed: _calls(block) for feed, block in timed.items()}
-    for feed in _turns(list(timed)):
-        emit(_sample(feed, timed[feed], calls[feed], trainer))
+    with ExitStack() as stack:
+        feeds = [
+            _taking(feed, block, partial(_instrument, trainer, "compilations", lambda: None))
+            for feed, block in blocks(case, trainer).items()
+        ]
+        if task.rival:
+            feeds.append(stack.enter_context(_rival(folder)))
+        for take in _turns(feeds):
+            emit(take())
     device = task.execution.device
     emit(
         Measured(
@@ -175,17 +221,21 @@ def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
     return FirstSteps(stage_seconds=staged - began, step_seconds=perf_counter() - staged)
 
 
-def _calls(block: Block) -> int:
-    """Run the first block of its length, which may compile, and the next; return how many of them
-    make a sample that is long against the clock of the machine's load (10 ms).
+def _taking(
+    feed: Feed, block: Block, compilations: Callable[[], int | None] = lambda: None
+) -> Take:
+    """Run the first block of its length, which may compile, and the next, which tells how many of
+    them make a sample that is long against the clock of the machine's load (10 ms). Return the
+    function that takes one.
     """
     block()
     began = perf_counter()
     block()
-    return math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
+    calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
+    return lambda: _sample(feed, block, calls, compilations)
 
 
-def _turns(feeds: list[Feed]) -> Iterator[Feed]:
+def _turns(feeds: list[Take]) -> Iterator[Take]:
     """Yield the feeds in turn, every other round backwards, until there is enough of each."""
     began = perf_counter()
     turns = 0
@@ -200,7 +250,7 @@ def _is_enough(turns: int, seconds: float) -> bool:
     return seconds > _SECONDS
 
 
-def _sample(feed: Feed, block: Block, calls: int, trainer: Trainer) -> Sample:
+def _sample(feed: Feed, block: Block, calls: int, compilations: Callable[[], int | None]) -> Sample:
     others, cpu, began = _busy_seconds(), process_time(), perf_counter()
     for _ in range(calls):
         block()
@@ -216,7 +266,7 @@ def _sample(feed: Feed, block: Block, calls: int, trainer: Trainer) -> Sample:
         cpu_seconds=used / calls,
         foreign_cores=foreign,
         load=os.getloadavg()[0],
-        compilations=_instrument(trainer, "compilations", lambda: None),
+        compilations=compilations(),
     )
 
 
@@ -270,4 +320,7 @@ def _rss_mb() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    if sys.argv[1] == "--rival":
+        serve(Path(sys.argv[2]))
+    else:
+        sys.exit(main(Path(sys.argv[1])))
