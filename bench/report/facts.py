@@ -51,6 +51,8 @@ def _shared(entries: Sequence[Entry], parts: Sequence[str]) -> str:
 
 
 def _dataset(facts: WorkloadFacts) -> str:
+    if not facts.dataset_sha256:
+        return words.plain(facts.dataset)
     size, digest = words.plain(facts.dataset_size), words.plain(facts.dataset_sha256)[:12]
     return f"{words.plain(facts.dataset)} ({size}; sha256 {digest}…)"
 

@@ -92,6 +92,9 @@ def _of_measurements(
         compared = [c for c in summary.comparisons if (c.workload, c.phase) == (facts.name, phase)]
         if not found and not (compared and summary.measurements):
             continue
+        if any(m.rival for m in found):
+            yield _against_rivals(facts, said, found, compared, parts)
+            continue
         yield Section(
             name=f"{words.plain(facts.name)}: {said}",
             description=words.plain(facts.description),
@@ -107,6 +110,27 @@ def _of_measurements(
             ),
             problems=list(_problems(found, parts)),
         )
+
+
+def _against_rivals(
+    facts: WorkloadFacts,
+    said: str,
+    found: Sequence[Measurement],
+    compared: Sequence[Comparison],
+    parts: Sequence[str],
+) -> Section:
+    """Return the section of backends that took turns with rivals: ratios, and no ranking."""
+    return Section(
+        name=f"{words.plain(facts.name)}: {said}",
+        description=words.plain(facts.description),
+        headline=words.rivals_headline(compared),
+        facts=about.of_benchmark(facts, found, parts),
+        workload=facts,
+        entries=[],
+        brief=tables.brief_of_comparisons(compared),
+        tables=_present(*_comparisons(compared), tables.of_certificates(found, parts)),
+        problems=list(_problems(found, parts)),
+    )
 
 
 def _present(*found: Table | None) -> list[Table]:

@@ -134,6 +134,8 @@ def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
         _text("verdict", lambda c: c.verdict),
         _text("rival", lambda c: words.plain(c.rival)),
         _interval("times as fast", lambda c: c.ratio, numbers.ratio),
+        _interval("samples/s", lambda c: c.samples_per_second, numbers.rate),
+        _interval("rival's samples/s", lambda c: c.rival_samples_per_second, numbers.rate),
         _number("batch", lambda c: c.batch_size, _count),
         _text("mode", lambda c: words.plain(c.mode)),
         _number("threads", lambda c: c.threads, _count),
@@ -141,6 +143,19 @@ def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
         _number("effect (Cliff's delta)", lambda c: c.effect, lambda d: f"{d:+.2f}"),
     ]
     return table(name, columns, found)
+
+
+def brief_of_comparisons(found: Sequence[Comparison]) -> Table:
+    """Return what a terminal has room for, of backends that took turns with rivals."""
+    columns = [
+        _text("subject", lambda c: words.plain(c.subject)),
+        _text("mode", lambda c: words.plain(c.mode)),
+        _number("threads", lambda c: c.threads, _count),
+        _text("rival", lambda c: words.plain(c.rival)),
+        _interval("times as fast", lambda c: c.ratio, numbers.ratio),
+        _text("verdict", lambda c: c.verdict),
+    ]
+    return table("Results", columns, found)
 
 
 def of_certificates(entries: Sequence[Entry], parts: Sequence[str]) -> Table | None:

@@ -6,6 +6,7 @@ The words are cautious: a ratio whose interval holds 1 is a tie, and one seed is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from ..parity.tolerance import MULTIPLE
 from ..stats import Interval
@@ -148,6 +149,16 @@ def headline(
             "one process."
         )
     return " ".join([*sentences, *_unfinished(rows, parts)])
+
+
+def rivals_headline(compared: Sequence[Comparison]) -> str:
+    """Say how subjects stand to the rivals that they took turns with."""
+    if not compared:
+        return "Nothing was compared."
+    ratios = sorted(c.ratio.median for c in compared)
+    slower = listing([f"{plain(c.subject)} {c.mode}" for c in compared if c.verdict == "slower"])
+    said = f"{numbers.ratio(ratios[0])} to {numbers.ratio(ratios[-1])} of their rivals' speed"
+    return f"{said}, {numbers.ratio(median(ratios))} at the median; slower: {slower or 'none'}."
 
 
 def bench_headline(

@@ -325,6 +325,24 @@ def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
     assert bakeoff("compare", "b", "b").code == 0
 
 
+def test_an_adapter_takes_turns_with_a_loop_by_hand(bakeoff: Command, home: Path) -> None:
+    outcome = bakeoff("bench", "mnist-mlp", "linear", "--backend", "numpy", "--against-native",
+                      "--budget", "1s", "--output", "b", "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    by_name = {m["workload"]: m for m in outcome.json()["measurements"]}
+    assert by_name["linear"]["status"] == "unsupported"
+    assert by_name["linear"]["reason"] == "native.numpy has no eager linear"
+    assert by_name["mnist-mlp"]["samples_per_second"] is None
+    assert by_name["mnist-mlp"]["fed_samples_per_second"]["median"] > 0
+    (ratio,) = outcome.json()["comparisons"]
+    assert (ratio["kind"], ratio["rival"]) == ("native", "native.numpy")
+    low, middle, high = (ratio["ratio"][name] for name in ("low", "median", "high"))
+    assert 0 < low <= middle <= high
+    ours, theirs = ratio["samples_per_second"], ratio["rival_samples_per_second"]
+    assert middle == pytest.approx(ours["median"] / theirs["median"], rel=0.5)
+    assert "native.numpy" in Path("b/report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("behaviour", "status", "code"),
     [("refuses", "unsupported", 0), ("dies_when_asked", "failed", 1)],
