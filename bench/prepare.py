@@ -7,9 +7,7 @@ import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import tomli_w
 
@@ -17,6 +15,7 @@ from ..backends.contract import Execution
 from ..datasets.dataset import Dataset
 from ..models import InputError
 from ..models.init import batch_order, initial_weights
+from ..models.toml import plain
 from . import job, machine
 from .code import write_zip
 from .environments import Backend
@@ -203,13 +202,4 @@ def facts(w: Workload, dataset: Dataset) -> WorkloadFacts:
 
 
 def _toml(spec: RunSpec) -> bytes:
-    return tomli_w.dumps(_without_none(msgspec.to_builtins(spec))).encode()
-
-
-def _without_none(value: Any) -> Any:
-    """Return plain data without its nulls, which TOML does not have."""
-    if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [_without_none(v) for v in value]
-    return value
+    return tomli_w.dumps(plain(spec)).encode()

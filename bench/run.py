@@ -10,10 +10,10 @@ from ..datasets import load
 from ..models import InputError
 from . import checkpoint, job, process, records
 from .checkpoint import Checkpoint
+from .files import read_arrays
 from .plan import CheckpointSpec, DownloadProgress, RunSpec, read_run
 from .progress import Display
 from .records import Epoch, Finished, Record, Refused
-from .worker import read_arrays
 
 _RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy", "state.npz")
 

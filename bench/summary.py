@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from ..models import InputError
+from .files import write_whole
 from .machine import Machine
 from .records import Phase
 from .stats import Interval, Verdict
@@ -299,6 +300,4 @@ def read(path: Path) -> Summary:
 
 def write(summary: Summary, path: Path) -> None:
     """Write `summary.json`, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-    partial.replace(path)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")

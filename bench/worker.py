@@ -26,6 +26,7 @@ from ..datasets.dataset import Dataset, Split, open_dataset
 from ..models import Model
 from ..models.losses import BinaryCrossEntropy
 from . import metrics
+from .files import read_arrays
 from .job import Job
 from .job import read as read_job
 from .records import Block, Built, Epoch, Failed, Finished, Record, Refused, Started
@@ -220,12 +221,6 @@ def _save_state(folder: Path, trainer: Trainer, epoch: int) -> None:
     partial = folder / "state.partial.npz"
     np.savez(partial, epochs=epoch, **weights, **state)  # type: ignore[arg-type]
     partial.replace(folder / "state.npz")
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz file."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
 
 
 def peak_rss_mb() -> float:

@@ -61,3 +61,11 @@ def _with_legal_types(message: str) -> str:
         return message
     tags = [member.__struct_config__.tag for member in get_args(_UNIONS[field])]
     return f"{message}: {closest(place[1], tags)}"
+
+
+def plain(value: Any) -> Any:
+    """Return a Struct as plain data that TOML can hold: it has no nulls."""
+    value = msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if v is not None}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -29,6 +29,7 @@ from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
 from ..code import write_zip
 from ..environments import Backend
+from ..files import write_whole
 from ..job import clean_environment, worker_variables
 from ..process import cause_of_death, started
 from . import evidence, judge
@@ -168,9 +169,7 @@ def _store(certificate: Certificate) -> None:
     path = _folder() / f"{certificate.key}.json"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".partial-{os.getpid()}")
-        partial.write_bytes(msgspec.json.encode(certificate))
-        partial.replace(path)
+        write_whole(path, msgspec.json.encode(certificate))
 
 
 _Asked = list[tuple[int, Subject]]

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...backends.contract import Adapter, Execution, Masks, Trainer, Weights
 from ...models import Model
+from ..files import read_arrays
 
 Evidence = dict[str, np.ndarray]
 
@@ -86,8 +87,7 @@ def write(probe: Probe, path: Path) -> None:
 
 def read(model: Model, path: Path) -> Probe:
     """Read what `write` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = read_arrays(path)
     batches = [
         (arrays[f"x/{step}"], arrays[f"y/{step}"], under(f"masks/{step}", arrays))
         for step in range(len(under("x", arrays)))

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 from msgspec import structs
 
+from ..files import read_arrays
 from .ablation import cause
 from .certificate import Certificate
-from .evidence import Evidence
 from .ladder import climb
 from .prober import Answer
 from .tolerance import Oracle
@@ -43,8 +42,7 @@ def judge(case: Case) -> Certificate:
     )
     if answer.status != "ok":
         return judged
-    with np.load(case.answer.with_suffix(".npz"), allow_pickle=False) as stored:
-        found: Evidence = {name: stored[name] for name in stored.files}
+    found = read_arrays(case.answer.with_suffix(".npz"))
     dtype = subject.execution.dtype
     oracle = Oracle(subject.probe.model, dtype, deviations=answer.deviations)
     checks = list(climb(subject.probe, found, dtype, oracle))

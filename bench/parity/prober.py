@@ -17,6 +17,7 @@ from msgspec import Struct
 from ... import backends
 from ...backends.contract import Deviation, Execution, Unsupported
 from ...models import Model
+from ..files import write_whole
 from ..worker import one_line
 from . import evidence
 
@@ -73,9 +74,7 @@ def _answer(adapter_name: str, task: Task, folder: Path) -> Answer:
 
 def write(answer: Answer, path: Path) -> None:
     """Write an answer, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(answer))
-    partial.replace(path)
+    write_whole(path, msgspec.json.encode(answer))
 
 
 if __name__ == "__main__":

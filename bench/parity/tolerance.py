@@ -72,17 +72,17 @@ class State(NamedTuple):
         return cls(as64, slots, 0)
 
 
-def gamma(model: Model, batch: int) -> float:
+def gamma(model: Model, batch: int, steps: int = 1) -> float:
     """Return γₙ in float64; n counts, forward and backward, the terms of every sum on the way (a
     layer's fan-in, and batch x space for the gradient of its weight) and ten elementwise roundings
-    per layer.
+    per layer, for each step.
     """
     terms = 0
     for node in model.walk():
         fan_in = max((spec.fan_in for spec in node.weights.values()), default=0)
         inputs, space = math.prod(node.input_shape), math.prod(node.output_shape[1:])
         terms += 2 * (fan_in + inputs) + batch * space + 10
-    n_u = terms * UNIT["float64"]
+    n_u = steps * terms * UNIT["float64"]
     return n_u / (1 - n_u)
 
 

@@ -9,9 +9,9 @@ The libraries for charts and pages are imported when a report is written, not be
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from ..files import write_whole
 from ..summary import Summary
 
 
@@ -25,13 +25,4 @@ def write(summary: Summary, folder: Path) -> None:
         "report.png": charts.png(summary),
     }
     for name, content in files.items():
-        _replace(folder / name, content)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(folder / name, content)

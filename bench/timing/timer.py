@@ -28,9 +28,10 @@ import numpy as np
 from ... import backends
 from ...backends.contract import Adapter, Trainer, Unsupported
 from ...models.init import initial_weights
+from ..files import read_arrays
 from ..parity.probes import draw
 from ..records import Built, Failed, Feed, FirstSteps, Measured, Refused, Sample, Started
-from ..worker import Emit, cast_targets, emitter, one_line, peak_rss_mb, read_arrays
+from ..worker import Emit, cast_targets, emitter, one_line, peak_rss_mb
 from .task import Task
 from .task import read as read_task
 

@@ -10,9 +10,10 @@ import pytest
 
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter, Execution, Trainer, Unsupported, Weights
+from bakeoff.bench.parity.tolerance import gamma
 from bakeoff.models.init import initial_weights
 from conformance.cases import Case
-from conformance.parity import float32_bound, float64_bound
+from conformance.parity import float32_bound
 
 SEED = 7
 
@@ -103,7 +104,7 @@ def train(adapter: Adapter, case: Case, dtype: str, steps: int, mode: str = "eag
 def derivative_bound(case: Case, dtype: str, expected: Outcome) -> float:
     """Return the bound for `derivatives` of a case."""
     if dtype == "float64":
-        return float64_bound(case.model, len(case.batches(1)[0][0]))
+        return gamma(case.model, len(case.batches(1)[0][0]))
     own = derivatives(reference, case, "float32")
     return float32_bound(own.activations | own.gradients, expected.activations | expected.gradients)
 
@@ -111,5 +112,5 @@ def derivative_bound(case: Case, dtype: str, expected: Outcome) -> float:
 def training_bound(case: Case, dtype: str, steps: int, expected: Training) -> float:
     """Return the bound for `train` of a case."""
     if dtype == "float64":
-        return float64_bound(case.model, len(case.batches(1)[0][0]), steps)
+        return gamma(case.model, len(case.batches(1)[0][0]), steps)
     return float32_bound(train(reference, case, "float32", steps).tensors(), expected.tensors())

@@ -6,12 +6,9 @@ to nearly zero carries the rounding of the terms that it was summed from.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
-
-from bakeoff.models import Model
 
 _MULTIPLE = 16  # of the reference's own measured rounding: another order of summation, another path
 
@@ -46,22 +43,6 @@ def assert_all_parity(
 def scale(expected: np.ndarray) -> float:
     """The unit of a bound: the largest absolute value, or 1 for a tensor of zeros."""
     return float(np.max(np.abs(expected), initial=0.0)) or 1.0
-
-
-def float64_bound(model: Model, batch: int, steps: int = 1) -> float:
-    """Return γ = n u / (1 - n u) (Higham 2002, §3.1) for the longest chain of roundings.
-
-    u is float64's unit roundoff; n counts, forward and backward, the terms of every reduction on
-    the way (a layer's fan-in, and batch x space for the gradient of its weight) plus ten
-    elementwise roundings per layer, for each step.
-    """
-    terms = 0
-    for node in model.walk():
-        space = math.prod(node.output_shape[1:])
-        fan_in = max((spec.fan_in for spec in node.weights.values()), default=0)
-        terms += 2 * (fan_in + math.prod(node.input_shape)) + batch * space + 10
-    n_u = steps * terms * np.finfo(np.float64).eps / 2
-    return float(n_u / (1 - n_u))
 
 
 def float32_bound(

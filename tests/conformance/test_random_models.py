@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import tomli_w
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter
+from bakeoff.bench.parity.tolerance import gamma
+from bakeoff.models.toml import plain
 from conformance.cases import Case
 from conformance.driving import derivatives, train
-from conformance.parity import assert_all_parity, float32_bound, float64_bound
+from conformance.parity import assert_all_parity, float32_bound
 from conformance.random_models import models
 
 _MODELS = 40
@@ -52,16 +53,9 @@ def _bound(case: Case, own: dict[str, Any], expected: dict[str, Any]) -> float:
     """Return the a-priori bound, or what the reference's float32 rounding of this very model says
     if that is more: a random model may be ill-conditioned.
     """
-    a_priori = float64_bound(case.model, len(case.batches(1)[0][0]), _STEPS)
+    a_priori = gamma(case.model, len(case.batches(1)[0][0]), _STEPS)
     return max(a_priori, float32_bound(own, expected) * _UNITS)
 
 
 def _toml(case: Case) -> str:
-    return tomli_w.dumps(_plain(msgspec.to_builtins(case.model)))
-
-
-def _plain(value: Any) -> Any:
-    """Return plain data without nulls, which TOML does not have."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if v is not None}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return tomli_w.dumps(plain(case.model))

@@ -12,6 +12,7 @@ import pytest
 
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Weights
+from bakeoff.bench.parity.tolerance import gamma
 from bakeoff.models.init import initial_weights
 from bakeoff.models.layers import AvgPool2D, Conv1D, Conv2D, MaxPool2D
 from bakeoff.models.optimizers import SGD, Adagrad, AdamW, Optimizer, RMSprop
@@ -19,7 +20,7 @@ from bakeoff.models.schedules import CosineDecay, ExponentialDecay, Schedule, St
 from bakeoff.models.shapes import pair
 from conformance.cases import LAYERS, LOSSES, OPTIMIZERS, Case
 from conformance.driving import SEED, staged, start
-from conformance.parity import assert_parity, float64_bound
+from conformance.parity import assert_parity
 
 # A central difference errs by h² f‴/6 + u f/h; h = ∛u balances the two, leaving about u^(2/3),
 # with f, f‴ and the sum of the two up to some tens here.
@@ -65,7 +66,7 @@ def test_windowed_layers_are_their_formula_in_loops(case: Case) -> None:
     for node in case.model.nodes:
         if isinstance(node.layer, Conv2D | MaxPool2D | AvgPool2D):
             expected = _in_loops(node.layer, x, node.output_shape, weights)
-            bound = float64_bound(case.model, len(x))
+            bound = gamma(case.model, len(x))
             assert_parity(outputs[node.key], expected, name=node.key, bound=bound)
         x = outputs[node.key]
 
@@ -254,7 +255,7 @@ def test_batch_norm_moves_its_running_statistics_in_training_alone() -> None:
     assert np.all(before["norm.running_mean"] == 0)
     trainer.train([batch])
     after = trainer.weights()
-    bound = float64_bound(case.model, len(x))
+    bound = gamma(case.model, len(x))
     assert_parity(after["norm.running_mean"], 0.25 * mean, name="mean", bound=bound)
     expected = 0.75 + 0.25 * var.mean(axis=(0, 2, 3))
     assert_parity(after["norm.running_var"], expected, name="var", bound=bound)

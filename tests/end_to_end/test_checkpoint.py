@@ -12,7 +12,8 @@ from end_to_end.conftest import Command
 
 from bakeoff.backends import NAMES
 from bakeoff.bench import checkpoint, workload
-from conformance.parity import assert_all_parity, float64_bound
+from bakeoff.bench.parity.tolerance import gamma
+from conformance.parity import assert_all_parity
 
 _RESTART = Path(__file__).with_name("restart.toml")
 _PAIRS = list(permutations(NAMES, 2))
@@ -51,7 +52,7 @@ def test_the_joined_trajectory_is_the_unbroken_one(trained: Path, pair: tuple[st
     joined = checkpoint.read(trained / f"{'-'.join(pair)}.safetensors")
     work = workload.read(str(_RESTART))
     steps = int(whole.state["step"])
-    bound = float64_bound(work.model, work.batch_size, steps)
+    bound = gamma(work.model, work.batch_size, steps)
     assert joined.backend == pair[1]
     assert_all_parity(joined.tensors, whole.tensors, bound=bound)
     test = "jobs/restart/{}-eager-0/predictions.npy"
