@@ -134,6 +134,8 @@ def prepare(
 
     XLA takes its number of threads from the environment, when the process starts.
     """
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     weights, forward, optimizer = WORKLOADS[workload]()
     if x.ndim == 4:
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))

@@ -83,6 +83,8 @@ def prepare(
     workload: str, x: np.ndarray, y: np.ndarray, *, mode: str, threads: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `train(order)`: a step for each row of indices into x and y, and its mean loss."""
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     keras.config.set_floatx("float32")
     keras.utils.set_random_seed(0)
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -90,6 +90,8 @@ def prepare(
 
     MXNet has no call for its threads: it takes them from OMP_NUM_THREADS, which must be `threads`.
     """
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     net, optimizer = WORKLOADS[workload]()
     mx.random.seed(0)
     net.initialize(mx.init.Xavier())

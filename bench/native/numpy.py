@@ -250,6 +250,8 @@ def prepare(
 
     BLAS takes its number of threads from the environment, when the process starts.
     """
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     layers, optimizer = WORKLOADS[workload]()
 
     def take_step(inputs: np.ndarray, labels: np.ndarray) -> np.floating:

@@ -96,6 +96,8 @@ def prepare(
     workload: str, x: np.ndarray, y: np.ndarray, *, mode: str, threads: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `train(order)`: one step per row of indices into x and y; the losses before each."""
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     net, optimizer = WORKLOADS[workload]()

@@ -117,6 +117,8 @@ def prepare(
     workload: str, x: np.ndarray, y: np.ndarray, *, mode: str, threads: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `train(order)`: int64 [steps, batch] -> losses [steps]. BLAS has its own threads."""
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     forward = WORKLOADS[workload]
     parameters = [_parameter(shape) for shape in _SHAPES[workload]]
     update = (_sgd if workload == "mnist-mlp" else _adam)(parameters, _RATES[workload])

@@ -81,6 +81,8 @@ def prepare(
     workload: str, x: np.ndarray, y: np.ndarray, *, mode: str, threads: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `train(order)`: int64 [steps, batch] -> losses [steps]. BLAS has its own threads."""
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     net = WORKLOADS[workload]()
     x = x.astype(np.float64)  # once, where NumPy would do it in every product with a weight
     x = x.reshape(len(x), *net.layers[0].input_shape)  # one channel, so first is last

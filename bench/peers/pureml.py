@@ -98,6 +98,8 @@ def prepare(
     workload: str, x: np.ndarray, y: np.ndarray, *, mode: str, threads: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `train(order)`: int64 [steps, batch] -> losses [steps]. BLAS has its own threads."""
+    if workload == "mnist-rows-lstm":
+        x = x.reshape(-1, 28, 28)  # an image is a sequence of its rows
     forward, layers = WORKLOADS[workload]()
     for layer in layers:
         layer.W, layer.b = _float32(layer.W), _float32(layer.b)
