@@ -6,12 +6,15 @@ import os
 import platform
 from pathlib import Path
 
+import numpy as np
 import psutil
 from msgspec import Struct
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """The host. Memory in MB; `load` is the one-minute load average when it was looked at."""
+    """The host. Memory in MB; `load` is the one-minute load average when it was looked at; `blas`
+    is that of this process's NumPy, by which the SGEMM peak is measured.
+    """
 
     hostname: str
     system: str
@@ -22,6 +25,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     memory_mb: int
     governor: str | None = None
     load: float
+    blas: str | None = None
 
 
 def look() -> Machine:
@@ -38,7 +42,13 @@ def look() -> Machine:
         memory_mb=psutil.virtual_memory().total // 2**20,
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         load=psutil.getloadavg()[0],
+        blas=_blas(),
     )
+
+
+def _blas() -> str:
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{built['name']} {built['version']}"
 
 
 def _cpu_name() -> str:

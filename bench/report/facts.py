@@ -76,6 +76,7 @@ def machine(summary: Summary) -> dict[str, str]:
         "memory": f"{host.memory_mb:,} MB",
         "system": words.plain(host.system),
         "CPU governor": words.plain(host.governor or "unknown"),
+        "NumPy's BLAS": words.plain(host.blas or "unknown"),
         "load before the run": f"{host.load:.2f}",
         "date": words.plain(summary.created),
     }
