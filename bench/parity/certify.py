@@ -179,9 +179,10 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     """Ask the backends, as many at once as there are cores for; judge what comes, in processes."""
     if not asked:
         return
-    by_backend: dict[str, _Asked] = {}
+    together: dict[str, _Asked] = {}  # what one process can be asked: its threads are for life
     for index, subject in asked:
-        by_backend.setdefault(subject.backend.name, []).append((index, subject))
+        folder = f"{subject.backend.name}-{subject.execution.threads}"
+        together.setdefault(folder, []).append((index, subject))
     answers: Queue[tuple[int, Path]] = Queue()
     stop = Event()
     threads = max(subject.execution.threads for _, subject in asked)
@@ -195,8 +196,8 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
         write_zip(Path(name, "code.zip"))
         try:
             workers = [
-                pool.submit(_Interview(Path(name, backend), of_it, answers, timeout, stop).hold)
-                for backend, of_it in by_backend.items()
+                pool.submit(_Interview(Path(name, folder), of_it, answers, timeout, stop).hold)
+                for folder, of_it in together.items()
             ]
             verdicts: dict[int, AsyncResult[Certificate]] = {}
             pending = set(subjects)

@@ -275,8 +275,11 @@ def _summary(
     timed = comparison.with_cliffs(comparison.with_overheads(timed))
     comparisons = list(comparison.between_backends(timed))
     if request.rivals:
-        found_ratios = (comparison.with_rival(case, request.rivals) for case in cases)
-        comparisons = [ratio for ratio in found_ratios if ratio]
+        comparisons = [
+            ratio
+            for case, measured in zip(cases, timed, strict=True)
+            if measured.comparable and (ratio := comparison.with_rival(case, request.rivals))
+        ]
     return Summary(
         schema_version=SCHEMA_VERSION,
         bakeoff_version=version("bakeoff"),

@@ -33,6 +33,8 @@ def build(model, weights, execution, *, seed, state):
         os.kill(os.getpid(), signal.SIGKILL)
     if BEHAVIOUR == "hangs_when_asked":
         time.sleep(600)
+    if BEHAVIOUR == "has_its_threads_for_life":
+        assert os.environ["OMP_NUM_THREADS"] == str(execution.threads)
     if BEHAVIOUR == "doubles":  # the learning rate
         faster = structs.replace(model.optimizer, learning_rate=2 * model.optimizer.learning_rate)
         model = structs.replace(model, optimizer=faster)

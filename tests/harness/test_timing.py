@@ -325,6 +325,17 @@ def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
     assert bakeoff("compare", "b", "b").code == 0
 
 
+def test_every_process_has_one_number_of_threads(
+    bakeoff: Command, workload: Path, fake: Fake
+) -> None:
+    outcome = bakeoff("bench", workload, "--backend", fake("has_its_threads_for_life"),
+                      "--threads", "1,2", "--budget", "1s", "--output", "b",
+                      "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    found = [(m["threads"], m["parity"]["verdict"]) for m in outcome.json()["measurements"]]
+    assert found == [(1, "pass"), (2, "pass")]
+
+
 def test_an_adapter_takes_turns_with_a_loop_by_hand(bakeoff: Command, home: Path) -> None:
     outcome = bakeoff("bench", "mnist-mlp", "linear", "--backend", "numpy", "--against-native",
                       "--budget", "1s", "--output", "b", "--json")  # fmt: skip
