@@ -138,8 +138,9 @@ def _percentage(text: str) -> float:
 def _print(found: list[Change], old: Path, new: Path, console: Console) -> None:
     console.print(f"A {old}, B {new}: samples/s of B over A", highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("workload", "backend", "execution"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("workload", "backend"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("execution", overflow="fold")
     table.add_column("B / A", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for change in found:

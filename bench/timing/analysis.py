@@ -189,6 +189,8 @@ def _flags(
     for name in ("recompiled", "drifting", "busy"):
         if count := sum(getattr(one, name) for one in found):
             yield f"{_FLAGS[name]} in {count} of {len(found)} processes"
+    if len(found) == 1:
+        yield "one process: the interval leaves out what differs from process to process"
     if is_bimodal([rate for one in staged for rate in one]):
         yield "two modes: the speed is either of two"
 

@@ -153,8 +153,10 @@ def test_the_measurement_is_in_its_units() -> None:
 def test_threads_are_verified_from_cpu_time(threads: int, cpu: float, flag: str | None) -> None:
     task = _task(execution=Execution("cpu", "float32", "eager", threads))
     process = _process([0.1] * 8, cpu_seconds=0.1 * cpu)
-    found = analysis.measurement(task, [process], peak=100.0, parity=None)
+    found = analysis.measurement(task, [process] * 2, peak=100.0, parity=None)
     assert found.flags == ([flag] if flag else [])
+    (alone,) = analysis.measurement(task, [process], peak=100.0, parity=None).flags[-1:]
+    assert alone.startswith("one process")
 
 
 def test_a_refusal_is_a_result() -> None:
