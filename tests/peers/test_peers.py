@@ -41,7 +41,10 @@ def _samples(workload: str) -> np.ndarray:
     ("name", "workload"), [(name, work) for name, peer in _PEERS.items() for work in peer.WORKLOADS]
 )
 def test_the_loss_of_a_repeated_batch_falls(name: str, workload: str) -> None:
-    """From call to call, too: a second one goes on where the first ended."""
+    """From call to call, too: a second one goes on where the first ended.
+
+    Not from step to step: most draw their own weights, and momentum overshoots near zero.
+    """
     x, y = _samples(workload), np.random.default_rng(1).integers(0, 10, 12)
     given = x.copy()
     train = _PEERS[name].prepare(workload, x, y, mode="eager", threads=1)
@@ -50,7 +53,8 @@ def test_the_loss_of_a_repeated_batch_falls(name: str, workload: str) -> None:
     for losses in (first, second):
         assert losses.shape == (5,)
         assert np.isfinite(losses).all()
-    assert first[0] > second[0] > second[-1]
+    assert max(first[1:]) < first[0]
+    assert max(second) < first[0]
     np.testing.assert_array_equal(x, given)
 
 
