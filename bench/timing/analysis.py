@@ -121,8 +121,9 @@ def measurement(
     status, reason = _status(processes)
     done = [process for process in processes if _last(process, Measured)]
     found = [one for process in done if (one := blocks(process, "staged"))]
-    staged = rates(done, task, "staged")
-    fast = speed(done, task, "staged")
+    samples = task.steps * task.batch_size
+    staged = [[samples / seconds for seconds in one.seconds] for one in found]
+    fast = bootstrap_median(staged) if staged else None
     flops = task.model.cost
     per_sample = flops.training_flops if task.phase == "train" else flops.forward_flops
     gflops = fast.median * per_sample / 1e9 if fast else None

@@ -111,12 +111,11 @@ def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
     if task.phase == "infer":
         batches = [case.x.take(i, 0) for i in case.order]
         return {"staged": lambda: [trainer.predict(x) for x in batches]}
+    fed: dict[Feed, Block] = {"fed": lambda: trainer.train(case.stage(trainer))}
+    if task.rival:
+        return fed
     staged = case.stage(trainer)
-    found: dict[Feed, Block] = {
-        "staged": lambda: trainer.train(staged),
-        "fed": lambda: trainer.train(case.stage(trainer)),
-    }
-    return {"fed": found["fed"]} if task.rival else found
+    return {"staged": lambda: trainer.train(staged), **fed}
 
 
 @contextmanager
@@ -169,7 +168,6 @@ def serve(folder: Path) -> None:
 def _time(task: Task, folder: Path, emit: Emit) -> None:
     began = perf_counter()
     adapter = backends.load(task.adapter)
-    case = Case(task, adapter, *read_inputs(task, folder))
     emit(
         Started(
             python=platform.python_version(),
@@ -179,6 +177,7 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
             pid=os.getpid(),
         )
     )
+    case = Case(task, adapter, *read_inputs(task, folder))
     baseline = _rss_mb()
     began = perf_counter()
     trainer = case.build()
