@@ -26,7 +26,10 @@ def test_every_backend_is_timed_and_certified(bakeoff: Command, mode: str) -> No
     for name in set(NAMES) - refused:
         m = timed[name]
         assert m["parity"]["verdict"] == "pass"
-        assert 0.2 < m["threads_used"] < 1.3, name  # of the one thread that it was given
+        # One thread was asked. MXNet's engine runs beside Python's thread; who uses more is marked.
+        assert m["threads_used"] > 0.2, name
+        marked = any(flag.startswith("used ") for flag in m["flags"])
+        assert marked == (m["threads_used"] > 1.15), name
         assert m["samples_per_second"]["median"] > 500
         assert m["peak_rss_mb"] > 0
     assert len(summary["comparisons"]) == len(NAMES) - len(refused) - 1
