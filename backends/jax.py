@@ -59,6 +59,7 @@ from ..models.layers.recurrent import DIRECTIONS
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import pair
+from .blocks import stack
 from .contract import (
     Deviation,
     Execution,
@@ -264,7 +265,8 @@ def global_avg_pool2d(node: Node[GlobalAvgPool2D], x: Array, run: _Pass) -> Arra
 
 
 def flatten(node: Node[Flatten], x: Array, run: _Pass) -> Array:
-    return _channels_first(x).reshape(len(x), -1)
+    # Op by op, a transpose costs as much as any: one channel lies as it is.
+    return (x if x.shape[-1] == 1 else _channels_first(x)).reshape(len(x), -1)
 
 
 def reshape(node: Node[Reshape], x: Array, run: _Pass) -> Array:
@@ -666,15 +668,6 @@ def _stack(*arrays: Array) -> Array:
     return jnp.stack(arrays)
 
 
-def _stack_aligned(*arrays: np.ndarray) -> np.ndarray:
-    """Stack in memory that begins at a multiple of 64 bytes, which XLA takes without a copy."""
-    shape, size = (len(arrays), *arrays[0].shape), sum(array.nbytes for array in arrays)
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    stacked = room[start : start + size].view(arrays[0].dtype).reshape(shape)
-    return np.stack(arrays, out=stacked)
-
-
 class _State(NamedTuple):
     """What a step replaces."""
 
@@ -704,8 +697,10 @@ class _Trainer:
         self._take_step, self._take_steps, self._forward = self._step, self._loop, self._run
         if execution.mode == "compiled":
             self._compile()
-        else:  # compiled, a step is one call, in which nothing can be told apart
-            self.split = self._split
+        else:
+            self.split = self._split  # compiled, a step is one call: nothing can be told apart
+            # Counting is no work for the device: there it costs as much as any operation.
+            self._state = self._state._replace(step=np.array(step, np.int32))
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = masks and {key: self._tensor(mask) for key, mask in masks.items()}
@@ -816,7 +811,7 @@ class _Trainer:
         self, state: _State, rates: np.ndarray, batches: list[_Batch]
     ) -> tuple[_State, list[Array]]:
         losses = []
-        for rate, batch in zip(rates, batches, strict=True):
+        for rate, batch in zip(rates.tolist(), batches, strict=True):
             state, loss = self._take_step(state, rate, batch)
             losses.append(loss)
         return state, losses
@@ -824,8 +819,9 @@ class _Trainer:
     def _stack_and_scan(
         self, scan: Callable[..., Any], state: _State, rates: np.ndarray, batches: list[_Batch]
     ) -> tuple[_State, Array]:
-        stack = _stack_aligned if self._device.platform == "cpu" else _stack
-        return scan(state, rates, jax.tree.map(stack, *batches))
+        on_cpu = self._device.platform == "cpu"
+        stacked = jax.tree.map(lambda *a: stack(a) if on_cpu else _stack(*a), *batches)
+        return scan(state, rates, stacked)
 
     def _scan(self, state: _State, rates: Array, batches: _Batch) -> tuple[_State, Array]:
         return lax.scan(lambda now, given: self._step(now, *given), state, (rates, batches))

@@ -6,7 +6,6 @@ native: `keras.layers`, `keras.losses`, a tape, and `keras.optimizers` that keep
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +58,7 @@ from ..models.layers.recurrent import DIRECTIONS
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import Shape, pair
+from .blocks import stack
 from .contract import (
     Deviation,
     DType,
@@ -81,8 +81,6 @@ os.environ["TF_CUDNN_USE_AUTOTUNE"] = "0"  # autotuned kernels differ from run t
 
 import keras
 import tensorflow as tf
-
-_ALIGNMENT = 64  # bytes
 
 Tensor = Any
 Call = Callable[[Tensor, "_Pass"], Tensor]
@@ -967,7 +965,10 @@ class _Trainer:
         return array if self._copies_blocks else tf.convert_to_tensor(array)
 
     def _stacked(self, parts: list[Any]) -> Tensor:
-        return _host_tensor(parts) if self._copies_blocks else tf.stack(parts)
+        if not self._copies_blocks:
+            return tf.stack(parts)
+        # TensorFlow's own ways (2.21) copy thrice.
+        return tf.experimental.dlpack.from_dlpack(stack(parts).__dlpack__())
 
     def _array(self, name: str, tensor: Tensor) -> np.ndarray:
         """Copy a native weight, or its gradient or slot: `numpy()` shares TensorFlow's memory."""
@@ -987,17 +988,6 @@ def _now() -> float:
     """Return the time when all that was asked of the device is done."""
     tf.test.experimental.sync_devices()
     return perf_counter()
-
-
-def _host_tensor(arrays: list[np.ndarray]) -> Tensor:
-    """Stack arrays where TensorFlow (2.21) takes them as they are; its own ways copy thrice."""
-    shape, dtype = (len(arrays), *arrays[0].shape), arrays[0].dtype
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.__array_interface__["data"][0] % _ALIGNMENT
-    stacked = memory[start : start + size].view(dtype).reshape(shape)
-    np.stack(arrays, out=stacked)
-    return tf.experimental.dlpack.from_dlpack(stacked.__dlpack__())
 
 
 def _swap_gates(array: np.ndarray) -> np.ndarray:

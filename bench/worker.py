@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from .. import backends
+from ..backends.blocks import gather
 from ..backends.contract import Adapter, Batch, Gap, Trainer, Unsupported
 from ..datasets.dataset import Dataset, Split, open_dataset
 from ..models import Model
@@ -142,7 +143,7 @@ def _train_epoch(
         if os.getppid() != _PARENT:
             sys.exit("the parent process is gone")
         began = perf_counter()
-        staged = list(_stage(job, trainer, dataset.train, indices))
+        staged = _stage(job, trainer, dataset.train, indices)
         staged_at = perf_counter()
         block = trainer.train(staged).tolist()
         ended = perf_counter()
@@ -162,16 +163,17 @@ def _train_epoch(
     return Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores)
 
 
-def _stage(job: Job, trainer: Trainer, split: Split, indices: np.ndarray) -> Iterator[Batch]:
-    for batch in indices:
-        x = split.x[batch].astype(job.execution.dtype, copy=False)
-        yield trainer.stage(x, cast_targets(job.model, split.y[batch], job.execution.dtype), None)
+def _stage(job: Job, trainer: Trainer, split: Split, indices: np.ndarray) -> list[Batch]:
+    dtype = job.execution.dtype
+    xs = gather(split.x, indices).astype(dtype, copy=False)
+    ys = cast_targets(job.model, gather(split.y, indices), dtype)
+    return [trainer.stage(x, y, None) for x, y in zip(xs, ys, strict=True)]
 
 
 def cast_targets(model: Model, y: np.ndarray, dtype: str) -> np.ndarray:
     """Return a dataset's targets in the form that the contract gives them for the model's loss."""
     if isinstance(model.loss, BinaryCrossEntropy):
-        y = y[:, None]
+        y = y[..., None]
     elif model.loss.task == "classification":
         return y
     return y.astype(dtype)

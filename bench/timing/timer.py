@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 
 from ... import backends
+from ...backends.blocks import gather
 from ...backends.contract import Adapter, Trainer, Unsupported
 from ...models.init import initial_weights
 from ..files import read_arrays
@@ -77,7 +78,8 @@ class Case(NamedTuple):
 
     def stage(self, trainer: Trainer) -> list[Any]:
         """Gather and stage the batches of one block."""
-        return [trainer.stage(self.x.take(i, 0), self.y.take(i, 0), None) for i in self.order]
+        blocks = gather(self.x, self.order), gather(self.y, self.order)
+        return [trainer.stage(x, y, None) for x, y in zip(*blocks, strict=True)]
 
 
 def read_inputs(
@@ -109,7 +111,7 @@ def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
     """
     task = case.task
     if task.phase == "infer":
-        batches = [case.x.take(i, 0) for i in case.order]
+        batches = gather(case.x, case.order)
         return {"staged": lambda: [trainer.predict(x) for x in batches]}
     fed: dict[Feed, Block] = {"fed": lambda: trainer.train(case.stage(trainer))}
     if task.rival:
