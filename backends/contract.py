@@ -6,7 +6,7 @@ layers, losses and optimizer; the harness draws everything random, feeds arrays,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -98,6 +98,13 @@ class Instrumented(Trainer, Protocol):
 
     def compilations(self) -> int:
         """Return how many compilations this process has made so far."""
+
+    def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], list[Batch]]:
+        """Take over a whole split, x [samples, *model.input]; its arrays will not be written to.
+
+        Returns what stages the batches whose rows are given, int [steps, batch], as `stage` would,
+        for `train` alone; without masks. For backends that gather faster on the device.
+        """
 
 
 class Adapter(Protocol):

@@ -662,6 +662,25 @@ class _Batch(NamedTuple):
     y: Array
     masks: Arrays | None
 
+    @property
+    def length(self) -> int:
+        return len(self.x)
+
+
+class _Rows(NamedTuple):
+    """A batch that is still to be gathered, from a split that the device holds."""
+
+    indices: Array
+    x: Array
+    y: Array
+
+    @property
+    def length(self) -> int:
+        return len(self.indices)
+
+    def gathered(self) -> _Batch:
+        return _Batch(self.x[self.indices], self.y[self.indices], None)
+
 
 @jax.jit  # type: ignore[untyped-decorator]
 def _stack(*arrays: Array) -> Array:
@@ -697,6 +716,7 @@ class _Trainer:
         self._take_step, self._take_steps, self._forward = self._step, self._loop, self._run
         if execution.mode == "compiled":
             self._compile()
+            self.hold = self._hold  # op by op, a gather costs more than NumPy's
         else:
             self.split = self._split  # compiled, a step is one call: nothing can be told apart
             # Counting is no work for the device: there it costs as much as any operation.
@@ -706,12 +726,16 @@ class _Trainer:
         native = masks and {key: self._tensor(mask) for key, mask in masks.items()}
         return _Batch(self._tensor(x), self._tensor(y), native)
 
-    def train(self, batches: Sequence[_Batch]) -> np.ndarray:
-        alike = len({batch.x.shape for batch in batches}) == 1
+    def _hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], list[_Rows]]:
+        held = jax.device_put((np.ascontiguousarray(_channels_last(x)), y), self._device)
+        return lambda order: [_Rows(rows, *held) for rows in order.astype(np.int32)]
+
+    def train(self, batches: Sequence[_Batch | _Rows]) -> np.ndarray:
+        alike = len({batch.length for batch in batches}) == 1
         take_steps = self._take_steps if alike else self._loop
         steps = range(self._count, self._count + len(batches))
         rates = np.array([self._model.optimizer.rate(t) for t in steps], self._dtype)
-        self._state, losses = take_steps(self._state, rates, list(batches))
+        self._state, losses = take_steps(self._state, rates, batches)
         self._count = steps.stop
         jax.block_until_ready(self._state)
         return np.array(jax.device_get(losses))
@@ -774,8 +798,9 @@ class _Trainer:
         )
         return LOSSES[type(self._model.loss)](self._model.loss, logits, batch.y), moved
 
-    def _step(self, state: _State, rate: Array, batch: _Batch) -> tuple[_State, Array]:
+    def _step(self, state: _State, rate: Array, batch: _Batch | _Rows) -> tuple[_State, Array]:
         weights, statistics, optimizer, step = state
+        batch = batch.gathered() if isinstance(batch, _Rows) else batch
         differentiate = jax.value_and_grad(self._mean_loss, has_aux=True)
         (loss, statistics), gradients = differentiate(weights, statistics, step, batch)
         updates, optimizer = self._native(rate).update(gradients, optimizer, weights)
@@ -808,7 +833,7 @@ class _Trainer:
         }
 
     def _loop(
-        self, state: _State, rates: np.ndarray, batches: list[_Batch]
+        self, state: _State, rates: np.ndarray, batches: Sequence[_Batch | _Rows]
     ) -> tuple[_State, list[Array]]:
         losses = []
         for rate, batch in zip(rates.tolist(), batches, strict=True):
@@ -817,14 +842,29 @@ class _Trainer:
         return state, losses
 
     def _stack_and_scan(
-        self, scan: Callable[..., Any], state: _State, rates: np.ndarray, batches: list[_Batch]
+        self,
+        scan: Callable[..., Any],
+        state: _State,
+        rates: np.ndarray,
+        batches: Sequence[Any],  # all of one kind
     ) -> tuple[_State, Array]:
+        first = batches[0]
+        if isinstance(first, _Rows):
+            indices = np.stack([batch.indices for batch in batches])
+            return scan(state, rates, first._replace(indices=indices))
         on_cpu = self._device.platform == "cpu"
         stacked = jax.tree.map(lambda *a: stack(a) if on_cpu else _stack(*a), *batches)
         return scan(state, rates, stacked)
 
-    def _scan(self, state: _State, rates: Array, batches: _Batch) -> tuple[_State, Array]:
-        return lax.scan(lambda now, given: self._step(now, *given), state, (rates, batches))
+    def _scan(self, state: _State, rates: Array, batches: _Batch | _Rows) -> tuple[_State, Array]:
+        if isinstance(batches, _Batch):
+            return lax.scan(lambda now, given: self._step(now, *given), state, (rates, batches))
+        indices, x, y = batches
+        return lax.scan(
+            lambda now, given: self._step(now, given[0], _Rows(given[1], x, y)),
+            state,
+            (rates, indices),
+        )
 
     def _load(self, weights: Weights, slots: Weights, step: int) -> _State:
         native = {name: to_native(w, self._axes.get(name)) for name, w in weights.items()}

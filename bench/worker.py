@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 
 from .. import backends
-from ..backends.blocks import gather
-from ..backends.contract import Adapter, Batch, Gap, Trainer, Unsupported
-from ..datasets.dataset import Dataset, Split, open_dataset
+from ..backends.contract import Adapter, Gap, Trainer, Unsupported
+from ..datasets.dataset import Dataset, open_dataset
 from ..models import Model
 from ..models.losses import BinaryCrossEntropy
 from . import metrics
+from .feeding import Feeder, feeder
 from .files import read_arrays
 from .job import Job
 from .job import read as read_job
@@ -117,6 +117,8 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     state = read_arrays(inputs / "state.npz") if (inputs / "state.npz").exists() else None
     began = perf_counter()
     trainer = adapter.build(job.model, weights, job.execution, seed=job.seed, state=state)
+    targets = cast_targets(job.model, np.asarray(dataset.train.y), job.execution.dtype)
+    feed = feeder(trainer, dataset.train.x, targets, job.execution.dtype)
     emit(
         Built(
             build_seconds=perf_counter() - began,
@@ -125,7 +127,7 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     )
     order = np.load(inputs / "order.npy", allow_pickle=False)
     for epoch, batches in enumerate(order[job.epochs_done :], start=job.epochs_done + 1):
-        summary = _train_epoch(job, trainer, dataset, epoch, batches, emit)
+        summary = _train_epoch(job, trainer, feed, dataset, epoch, batches, emit)
         if job.keeps_state:
             _save_state(folder, trainer, epoch)
         emit(summary)
@@ -136,14 +138,20 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
 
 
 def _train_epoch(
-    job: Job, trainer: Trainer, dataset: Dataset, epoch: int, batches: np.ndarray, emit: Emit
+    job: Job,
+    trainer: Trainer,
+    feed: Feeder,
+    dataset: Dataset,
+    epoch: int,
+    batches: np.ndarray,
+    emit: Emit,
 ) -> Epoch:
     losses: list[float] = []
     for indices in np.array_split(batches, math.ceil(len(batches) / _STEPS_PER_BLOCK)):
         if os.getppid() != _PARENT:
             sys.exit("the parent process is gone")
         began = perf_counter()
-        staged = _stage(job, trainer, dataset.train, indices)
+        staged = feed(indices)
         staged_at = perf_counter()
         block = trainer.train(staged).tolist()
         ended = perf_counter()
@@ -161,13 +169,6 @@ def _train_epoch(
     logits = _predict(trainer, dataset.validation.x, job.execution.dtype)
     scores = _score(job, dataset, logits, dataset.validation.y)
     return Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores)
-
-
-def _stage(job: Job, trainer: Trainer, split: Split, indices: np.ndarray) -> list[Batch]:
-    dtype = job.execution.dtype
-    xs = gather(split.x, indices).astype(dtype, copy=False)
-    ys = cast_targets(job.model, gather(split.y, indices), dtype)
-    return [trainer.stage(x, y, None) for x, y in zip(xs, ys, strict=True)]
 
 
 def cast_targets(model: Model, y: np.ndarray, dtype: str) -> np.ndarray:

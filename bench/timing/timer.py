@@ -29,6 +29,7 @@ from ... import backends
 from ...backends.blocks import gather
 from ...backends.contract import Adapter, Trainer, Unsupported
 from ...models.init import initial_weights
+from ..feeding import feeder, stage
 from ..files import read_arrays
 from ..parity.probes import draw
 from ..records import Built, Failed, Feed, FirstSteps, Measured, Refused, Sample, Started
@@ -78,8 +79,11 @@ class Case(NamedTuple):
 
     def stage(self, trainer: Trainer) -> list[Any]:
         """Gather and stage the batches of one block."""
-        blocks = gather(self.x, self.order), gather(self.y, self.order)
-        return [trainer.stage(x, y, None) for x, y in zip(*blocks, strict=True)]
+        return stage(trainer, self.x, self.y, self.task.execution.dtype, self.order)
+
+    def feed(self, trainer: Trainer) -> Callable[[], list[Any]]:
+        """Return what makes the same batches ready for `train` in the fastest way, every time."""
+        return partial(feeder(trainer, self.x, self.y, self.task.execution.dtype), self.order)
 
 
 def read_inputs(
@@ -113,7 +117,8 @@ def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
     if task.phase == "infer":
         batches = gather(case.x, case.order)
         return {"staged": lambda: [trainer.predict(x) for x in batches]}
-    fed: dict[Feed, Block] = {"fed": lambda: trainer.train(case.stage(trainer))}
+    feed = case.feed(trainer)
+    fed: dict[Feed, Block] = {"fed": lambda: trainer.train(feed())}
     if task.rival:
         return fed
     staged = case.stage(trainer)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bakeoff.backends.contract import Adapter, Execution, Trainer
-from conformance.cases import OPTIMIZERS
+from bakeoff.backends.contract import Adapter, DType, Execution, Trainer
+from bakeoff.bench.feeding import feeder, stage
+from bakeoff.bench.parity.probes import draw
+from conformance.cases import LAYERS, OPTIMIZERS, Case
 from conformance.driving import staged, start
 
 _DENSE = next(case for case in OPTIMIZERS if case.id == "adam-dense")
+_IMAGES = next(case for case in LAYERS if case.id == "conv2d")
 
 
 def _optional(owner: Adapter | Trainer, name: str) -> None:
@@ -32,6 +35,23 @@ def test_a_split_step_is_the_step_of_train(adapter: Adapter, mode: str) -> None:
         expected = getattr(whole, read)()
         for name, value in getattr(split, read)().items():
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("case", [_DENSE, _IMAGES], ids=lambda case: case.id)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_batches_of_what_is_held_are_those_that_are_staged(
+    adapter: Adapter, mode: str, dtype: DType, case: Case
+) -> None:
+    here, there = (start(adapter, case, dtype, mode) for _ in range(2))
+    _optional(there, "hold")
+    (x, y), order = draw(case.model, 7, step=0), np.random.default_rng(1).integers(7, size=(3, 5))
+    y = y if y.dtype.kind == "i" else y.astype(dtype)
+    feed = feeder(there, x, y, dtype)
+    for block in (order, order[:1]):
+        expected = here.train(stage(here, x, y, dtype, block))
+        np.testing.assert_array_equal(there.train(feed(block)), expected)
+    for name, value in here.weights().items():
+        np.testing.assert_array_equal(there.weights()[name], value, err_msg=name)
 
 
 def test_compilations_are_counted_and_end(adapter: Adapter) -> None:
