@@ -78,13 +78,13 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     y, dsum = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
     positive = np.empty(y.shape, bool)
     slab = plan.empty(2, 2, filters, columns)
-    tournaments = [Tournament(slab.shape[2:], plan) for _ in range(rows)]
+    tournament = Tournament(slab, slab, games=rows)
 
     def forward(run: Pass) -> None:
         kernel.start()
-        for row, tournament in enumerate(tournaments):
+        for row in range(rows):
             kernel.forward(row, slab)
-            tournament.play(slab, y[:, row], remember=run.training)
+            tournament.play(row, y[:, row], remember=run.training)
         if bias is not None:
             np.add(y, bias[:, None, None, None], out=y)
         if has_relu:
@@ -97,8 +97,8 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
         if dbias is not None:
             np.sum(dy, axis=(1, 2, 3), out=dbias)
         kernel.start_back()
-        for row, tournament in enumerate(tournaments):
-            tournament.spread(dy[:, row], slab)
+        for row in range(rows):
+            tournament.spread(row, dy[:, row])
             kernel.backward(row, slab)
         return kernel.finish_back()
 

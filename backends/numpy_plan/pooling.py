@@ -52,46 +52,57 @@ def pools_blocks(layer: MaxPool2D) -> bool:
 def _max_of_blocks(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
     channels, rows, columns = node.output_shape
     y, dx = plan.empty(*node.output_shape), np.zeros((*node.input_shape, plan.batch), plan.dtype)
-    tournament = Tournament(y.shape, plan)
 
     def slabs(image: Array) -> Array:
         """Return each place of the blocks for itself: [2, 2, C, rows, columns, N]."""
         blocks = image[:, : 2 * rows, : 2 * columns].reshape(channels, rows, 2, columns, 2, -1)
         return blocks.transpose(2, 4, 0, 1, 3, 5)
 
+    tournament = Tournament(slabs(x), slabs(dx), games=1)
+
     def forward(run: Pass) -> None:
-        tournament.play(slabs(x), y, remember=run.training)
+        tournament.play(0, y, remember=run.training)
 
     def backward(dy: Array) -> Array:
-        tournament.spread(dy, slabs(dx))
+        tournament.spread(0, dy)
         return dx
 
     return Step(y, forward, backward)
 
 
 class Tournament:
-    """The maximum of four arrays, [2, 2, ...], and whom it came from: two rounds of pairs.
+    """The maximum of four arrays, slab[0:2, 0:2], and whom it came from: two rounds of pairs.
 
     The later of a pair wins only if it is greater, so ties go to the first in row-major order.
+    `slab` holds the four, and `dslab` will hold their gradients, of one game at a time.
     """
 
-    def __init__(self, shape: tuple[int, ...], plan: Plan) -> None:
-        self._maxima = np.empty((2, *shape), plan.dtype)  # of the upper pair, of the lower pair
-        self._right, self._lower = np.empty((2, *shape), bool), np.empty(shape, bool)
+    def __init__(self, slab: Array, dslab: Array, games: int) -> None:
+        self._left, self._right = slab[:, 0], slab[:, 1]
+        self._dleft, self._dright = dslab[:, 0], dslab[:, 1]
+        shape = slab.shape[2:]
+        self._maxima = np.empty((2, *shape), slab.dtype)  # of the upper pair, of the lower pair
+        self._upper, self._lower = self._maxima
+        # Of either pair, whether the right one won; then whether the lower pair did.
+        self._won = [np.empty((3, *shape), bool) for _ in range(games)]
+        # As 1 or 0, which NumPy multiplies with: a bool it would convert every time.
+        self._factors = np.empty((3, *shape), slab.dtype)
 
-    def play(self, slab: Array, y: Array, *, remember: bool) -> None:
-        np.maximum(slab[:, 0], slab[:, 1], out=self._maxima)
-        np.maximum(self._maxima[0], self._maxima[1], out=y)
+    def play(self, game: int, y: Array, *, remember: bool) -> None:
+        np.maximum(self._left, self._right, out=self._maxima)
+        np.maximum(self._upper, self._lower, out=y)
         if remember:
-            np.greater(slab[:, 1], slab[:, 0], out=self._right)
-            np.greater(self._maxima[1], self._maxima[0], out=self._lower)
+            won = self._won[game]
+            np.greater(self._right, self._left, out=won[:2])
+            np.greater(self._lower, self._upper, out=won[2])
 
-    def spread(self, dy: Array, dslab: Array) -> None:
+    def spread(self, game: int, dy: Array) -> None:
         """Give dy to the winners, and zero to all others."""
-        np.multiply(dy, self._lower, out=self._maxima[1])
-        np.subtract(dy, self._maxima[1], out=self._maxima[0])
-        np.multiply(self._maxima, self._right, out=dslab[:, 1])
-        np.subtract(self._maxima, dslab[:, 1], out=dslab[:, 0])
+        np.copyto(self._factors, self._won[game])
+        np.multiply(dy, self._factors[2], out=self._lower)
+        np.subtract(dy, self._lower, out=self._upper)
+        np.multiply(self._maxima, self._factors[:2], out=self._dright)
+        np.subtract(self._maxima, self._dright, out=self._dleft)
 
 
 def pooled_relu(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step:
