@@ -8,7 +8,8 @@ the maximum of a block of 2 × 2 is the maximum of four arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -130,21 +131,24 @@ class Columns:
         self._frame = Frame(x, layer.pads(node.input_shape), reach)
         self._met = plan.empty(space[0], len(x), *self._taps, space[1])
         wide_shape = (block, block, layer.filters, self._weight.shape[1], *self._taps)
-        self._wide, self._dwide = np.zeros(wide_shape, plan.dtype), np.zeros(wide_shape, plan.dtype)
+        wide = np.zeros(wide_shape, plan.dtype)
         groups = layer.groups
         depth = len(x) // groups * self._taps[0] * self._taps[1]
         self._flat_met = self._met.reshape(space[0], groups, depth, -1)
-        self._flat_wide, self._flat_dwide = (
-            wide.reshape(groups, -1, depth) for wide in (self._wide, self._dwide)
-        )
+        self._flat_wide = wide.reshape(groups, -1, depth)
+        # The gradient lies transposed: its product is then a fifth faster.
+        self._flat_dwide = np.empty_like(self._flat_wide.swapaxes(1, 2), order="C")
         self._added = np.empty_like(self._flat_dwide)
+        self._gradient = np.empty_like(wide)
+        self._flat_gradient = self._gradient.reshape(self._flat_wide.shape)
+        self._places, self._dplaces = self._in_blocks(wide), self._in_blocks(self._gradient)
         self._read = self._windows(self._frame.image, space)
         self._written = self._windows(self._frame.gradient, space)
 
     def start(self) -> None:
         self._frame.fill()
-        for part in self._places(self._wide):
-            np.copyto(part, self._weight)
+        for place in self._places:
+            np.copyto(place, self._weight)
         for column, window in self._read:
             np.copyto(column, window)
 
@@ -152,19 +156,20 @@ class Columns:
         np.matmul(self._flat_wide, self._flat_met[row], out=self._flat(slab))
 
     def start_back(self) -> None:
-        self._dwide.fill(0)
+        self._flat_dwide.fill(0)
 
     def backward(self, row: int, dslab: Array) -> None:
         flat, met = self._flat(dslab), self._flat_met[row]
-        np.matmul(flat, met.swapaxes(1, 2), out=self._added)
+        np.matmul(met, flat.swapaxes(1, 2), out=self._added)
         np.add(self._flat_dwide, self._added, out=self._flat_dwide)
         if self._needs_input_gradient:
             np.matmul(self._flat_wide.swapaxes(1, 2), flat, out=met)
 
     def finish_back(self) -> Array | None:
+        np.copyto(self._flat_gradient, self._flat_dwide.swapaxes(1, 2))
         self._dweight.fill(0)
-        for part in self._places(self._dwide):
-            np.add(self._dweight, part, out=self._dweight)
+        for place in self._dplaces:
+            np.add(self._dweight, place, out=self._dweight)
         if not self._needs_input_gradient:
             return None
         self._frame.gradient.fill(0)
@@ -176,11 +181,11 @@ class Columns:
         """[b, b, filters, columns, N] -> [groups, b·b·filters / groups, columns·N]: a view."""
         return slab.reshape(*self._flat_wide.shape[:2], -1)
 
-    def _places(self, wide: Array) -> Iterator[Array]:
-        """Yield where the weight lies in the rows of each place of the block."""
-        for p in range(self._block):
-            for q in range(self._block):
-                yield wide[p, q, :, :, p : p + self._kernel[0], q : q + self._kernel[1]]
+    def _in_blocks(self, wide: Array) -> list[Array]:
+        """Return where the weight lies in the rows of each place of the block."""
+        height, width = self._kernel
+        places = product(range(self._block), repeat=2)
+        return [wide[p, q, :, :, p : p + height, q : q + width] for p, q in places]
 
     def _windows(self, image: Array, space: tuple[int, ...]) -> list[tuple[Array, Array]]:
         """Return each tap's row of the columns, and what it meets: [C, rows, columns, N]."""
