@@ -22,6 +22,8 @@ from .pooling import Tournament, pools_blocks
 from .windows import Frame, tap
 from .winograd import Winograd, slides_plainly, suits_winograd
 
+UNPACKED = 100**3  # OpenBLAS multiplies as small matrices, without packing, up to so many products
+
 
 def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
     filters, height, width = node.output_shape
@@ -132,16 +134,20 @@ class Columns:
         self._met = plan.empty(space[0], len(x), *self._taps, space[1])
         wide_shape = (block, block, layer.filters, self._weight.shape[1], *self._taps)
         wide = np.zeros(wide_shape, plan.dtype)
+        dwide = np.empty_like(wide)
         groups = layer.groups
         depth = len(x) // groups * self._taps[0] * self._taps[1]
         self._flat_met = self._met.reshape(space[0], groups, depth, -1)
-        self._flat_wide = wide.reshape(groups, -1, depth)
-        # The gradient lies transposed: its product is then a fifth faster.
-        self._flat_dwide = np.empty_like(self._flat_wide.swapaxes(1, 2), order="C")
-        self._added = np.empty_like(self._flat_dwide)
-        self._gradient = np.empty_like(wide)
-        self._flat_gradient = self._gradient.reshape(self._flat_wide.shape)
-        self._places, self._dplaces = self._in_blocks(wide), self._in_blocks(self._gradient)
+        self._flat_wide, self._flat_dwide = (of.reshape(groups, -1, depth) for of in (wide, dwide))
+        # A large weight gradient is computed transposed, which OpenBLAS does a fifth faster.
+        is_large = self._flat_wide[0].size * space[1] * plan.batch > UNPACKED
+        shape = (groups, depth, self._flat_wide.shape[1])
+        self._sum, self._added = (
+            np.empty(shape, plan.dtype).swapaxes(1, 2) if is_large else np.empty_like(flat)
+            for flat in (self._flat_wide,) * 2
+        )
+        self._columns = space[1] if is_large else 1
+        self._places, self._dplaces = self._in_blocks(wide), self._in_blocks(dwide)
         self._read = self._windows(self._frame.image, space)
         self._written = self._windows(self._frame.gradient, space)
 
@@ -156,17 +162,18 @@ class Columns:
         np.matmul(self._flat_wide, self._flat_met[row], out=self._flat(slab))
 
     def start_back(self) -> None:
-        self._flat_dwide.fill(0)
+        self._sum.fill(0)
 
     def backward(self, row: int, dslab: Array) -> None:
         flat, met = self._flat(dslab), self._flat_met[row]
-        np.matmul(met, flat.swapaxes(1, 2), out=self._added)
-        np.add(self._flat_dwide, self._added, out=self._flat_dwide)
+        np.matmul(flat, met.swapaxes(1, 2), out=self._added)
+        np.add(self._sum, self._added, out=self._sum)
         if self._needs_input_gradient:
-            np.matmul(self._flat_wide.swapaxes(1, 2), flat, out=met)
+            weight = self._flat_wide.swapaxes(1, 2)
+            np.matmul(weight[:, None], self._by_column(flat), out=self._by_column(met))
 
     def finish_back(self) -> Array | None:
-        np.copyto(self._flat_gradient, self._flat_dwide.swapaxes(1, 2))
+        np.copyto(self._flat_dwide, self._sum)
         self._dweight.fill(0)
         for place in self._dplaces:
             np.add(self._dweight, place, out=self._dweight)
@@ -180,6 +187,11 @@ class Columns:
     def _flat(self, slab: Array) -> Array:
         """[b, b, filters, columns, N] -> [groups, b·b·filters / groups, columns·N]: a view."""
         return slab.reshape(*self._flat_wide.shape[:2], -1)
+
+    def _by_column(self, flat: Array) -> Array:
+        """[groups, rows, columns·N] -> [groups, columns, rows, N], or all columns in one."""
+        groups, rows, _ = flat.shape
+        return flat.reshape(groups, rows, self._columns, -1).swapaxes(1, 2)
 
     def _in_blocks(self, wide: Array) -> list[Array]:
         """Return where the weight lies in the rows of each place of the block."""
