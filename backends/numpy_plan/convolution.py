@@ -108,6 +108,19 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     return Step(y, forward, backward)
 
 
+def _product_like(flat: Array) -> Array:
+    """Return memory in which OpenBLAS is fast to sum a long product: its longer axis lies outside.
+
+    The difference is between a fifth and a half.
+    """
+    is_deep = flat.shape[2] > flat.shape[1]
+    return (
+        np.empty_like(flat.swapaxes(1, 2), order="C").swapaxes(1, 2)
+        if is_deep
+        else np.empty_like(flat)
+    )
+
+
 class Columns:
     """What each block of outputs meets is written as a column; then a slab is one product.
 
@@ -139,14 +152,9 @@ class Columns:
         depth = len(x) // groups * self._taps[0] * self._taps[1]
         self._flat_met = self._met.reshape(space[0], groups, depth, -1)
         self._flat_wide, self._flat_dwide = (of.reshape(groups, -1, depth) for of in (wide, dwide))
-        # A large weight gradient is computed transposed, which OpenBLAS does a fifth faster.
-        is_large = self._flat_wide[0].size * space[1] * plan.batch > UNPACKED
-        shape = (groups, depth, self._flat_wide.shape[1])
-        self._sum, self._added = (
-            np.empty(shape, plan.dtype).swapaxes(1, 2) if is_large else np.empty_like(flat)
-            for flat in (self._flat_wide,) * 2
-        )
-        self._columns = space[1] if is_large else 1
+        self._sum, self._added = (_product_like(self._flat_wide) for _ in range(2))
+        is_small = self._flat_wide[0].size * space[1] * plan.batch <= UNPACKED
+        self._columns = 1 if is_small else space[1]
         self._places, self._dplaces = self._in_blocks(wide), self._in_blocks(dwide)
         self._read = self._windows(self._frame.image, space)
         self._written = self._windows(self._frame.gradient, space)
