@@ -14,6 +14,7 @@ from bakeoff.backends import NAMES
 from bakeoff.datasets.dataset import open_dataset
 
 _HERE = Path(__file__).parent
+_of_the_suite = pytest.mark.xdist_group("default-suite")
 
 
 def test_boston_linear_agrees_to_ten_digits(bakeoff: Command) -> None:
@@ -50,6 +51,7 @@ def default_suite(
     return command.rows("--seeds", 1)
 
 
+@_of_the_suite
 @pytest.mark.parametrize("backend", NAMES)
 @pytest.mark.parametrize("workload", ["boston-linear", "mnist-mlp", "mnist-lenet5"])
 def test_the_default_suite_learns_alike(
@@ -65,6 +67,7 @@ def test_the_default_suite_learns_alike(
     assert row["parity"]["verdict"] == "pass", row["parity"]
 
 
+@_of_the_suite
 def test_lenet5_accuracies_lie_within_half_a_point(
     default_suite: dict[tuple[str, str], Any],
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ def test_the_benchmark_saves_a_json_that_pytest_benchmark_compares(tmp_path: Pat
         [sys.executable, "-m", "pytest", str(_TESTS / "bench"), "--backend", "numpy", storage,
          "-k", "linear", "-q", "--rootdir", str(_TESTS.parent)],
         check=True,
+        # Within a worker of pytest-xdist, pytest-benchmark would measure nothing.
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")},
     )  # fmt: skip
     (saved,) = tmp_path.rglob("*_numpy.json")
     found = json.loads(saved.read_text())["benchmarks"]
