@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -26,7 +27,7 @@ from ..datasets.dataset import Dataset, open_dataset
 from ..models import Model
 from ..models.losses import BinaryCrossEntropy
 from . import metrics
-from .feeding import Feeder, feeder
+from .feeding import Feeder, stage
 from .files import read_arrays
 from .job import Job
 from .job import read as read_job
@@ -117,14 +118,14 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     state = read_arrays(inputs / "state.npz") if (inputs / "state.npz").exists() else None
     began = perf_counter()
     trainer = adapter.build(job.model, weights, job.execution, seed=job.seed, state=state)
-    targets = cast_targets(job.model, np.asarray(dataset.train.y), job.execution.dtype)
-    feed = feeder(trainer, dataset.train.x, targets, job.execution.dtype)
     emit(
         Built(
             build_seconds=perf_counter() - began,
             parameters=sum(weight.size for weight in weights.values()),
         )
     )
+    targets = cast_targets(job.model, np.asarray(dataset.train.y), job.execution.dtype)
+    feed = partial(stage, trainer, dataset.train.x, targets, job.execution.dtype)
     order = np.load(inputs / "order.npy", allow_pickle=False)
     for epoch, batches in enumerate(order[job.epochs_done :], start=job.epochs_done + 1):
         summary = _train_epoch(job, trainer, feed, dataset, epoch, batches, emit)
