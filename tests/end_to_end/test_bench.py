@@ -10,8 +10,6 @@ from end_to_end.conftest import Command
 
 from bakeoff.backends import NAMES
 
-pytestmark = pytest.mark.xdist_group("bench")  # one benchmark at a time
-
 
 def _bench(bakeoff: Command, *arguments: str) -> Any:
     done = bakeoff("bench", "mnist-mlp", *arguments, "--budget", "1s", "--json")

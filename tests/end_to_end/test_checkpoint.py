@@ -17,7 +17,6 @@ from conformance.parity import assert_all_parity
 
 _RESTART = Path(__file__).with_name("restart.toml")
 _PAIRS = list(permutations(NAMES, 2))
-pytestmark = pytest.mark.xdist_group("checkpoint")
 _PROCESSES = 2
 
 

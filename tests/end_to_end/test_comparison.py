@@ -14,7 +14,6 @@ from bakeoff.backends import NAMES
 from bakeoff.datasets.dataset import open_dataset
 
 _HERE = Path(__file__).parent
-_of_the_suite = pytest.mark.xdist_group("default-suite")
 
 
 def test_boston_linear_agrees_to_ten_digits(bakeoff: Command) -> None:
@@ -51,7 +50,6 @@ def default_suite(
     return command.rows("--seeds", 1)
 
 
-@_of_the_suite
 @pytest.mark.parametrize("backend", NAMES)
 @pytest.mark.parametrize("workload", ["boston-linear", "mnist-mlp", "mnist-lenet5"])
 def test_the_default_suite_learns_alike(
@@ -67,7 +65,6 @@ def test_the_default_suite_learns_alike(
     assert row["parity"]["verdict"] == "pass", row["parity"]
 
 
-@_of_the_suite
 def test_lenet5_accuracies_lie_within_half_a_point(
     default_suite: dict[tuple[str, str], Any],
 ) -> None:
@@ -87,40 +84,6 @@ def test_compiled_mode_trains_the_same_and_numpy_says_it_has_none(bakeoff: Comma
     refused = by_mode["numpy", "compiled"]
     assert refused["status"] == "unsupported"
     assert "NumPy has no compiler" in refused["reason"]
-
-
-_OTHERS = ("line-linear", "boston-mlp", "mnist-softmax", "mnist-convnet", "mnist-cnn",
-           "mnist-rows-rnn", "mnist-rows-lstm", "mnist-rows-gru", "transformer-tiny",
-           "digits-mlp", "diabetes-mlp", "breast-cancer-logistic")  # fmt: skip
-
-
-@pytest.mark.parametrize("workload", _OTHERS)
-def test_every_other_workload_begins_alike(bakeoff: Command, workload: str) -> None:
-    """One epoch in every backend that supports it, from the same weights on the same batches."""
-    found = bakeoff.rows(workload, "--seeds", 1, "--epochs", 1)
-    rows = {name: found[workload, name] for name in NAMES}
-    assert {row["status"] for row in rows.values()} <= {"ok", "unsupported"}
-    done = [row for row in rows.values() if row["status"] == "ok"]
-    assert len(done) >= 3
-    if workload != "mnist-cnn":  # its dropout is each framework's own
-        for row in done:
-            expected = rows["numpy"]["loss"]["first"]
-            assert row["loss"]["first"] == pytest.approx(expected, rel=1e-2)
-
-
-_LARGE = {
-    "resnet20": "synthetic-images?samples=200",
-    "conv224": "synthetic-images?samples=48&shape=3x224x224",
-}
-
-
-@pytest.mark.parametrize("workload", _LARGE)
-def test_large_workloads_begin_alike_at_a_small_size(bakeoff: Command, workload: str) -> None:
-    rows = bakeoff.rows(workload, "--dataset", _LARGE[workload], "--epochs", 1, "--seeds", 1,
-                        "--backend", "numpy,torch,mxnet")  # fmt: skip
-    losses = [row["loss"]["first"] for row in rows.values()]
-    assert len(losses) == 3
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-3)
 
 
 def test_a_backend_asked_for_a_device_that_is_not_there(bakeoff: Command) -> None:

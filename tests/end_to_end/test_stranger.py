@@ -146,7 +146,6 @@ def fresh_python(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path
     return python
 
 
-@pytest.mark.xdist_group("install")
 @pytest.mark.parametrize("kind", ["wheel", "sdist", "editable"])
 def test_every_kind_of_install_works(
     kind: str, source: Path, fresh_python: Path, tmp_path: Path
