@@ -78,7 +78,10 @@ def seconds_of(text: str) -> float:
 
 
 def run(request: Request, console: Console, *, as_json: bool) -> int:
-    """Benchmark and report; return 1 if a case or a certificate failed, else 0. InputError."""
+    """Benchmark and report; return 1 if a case or a certificate failed, else 0. InputError.
+
+    An interrupt ends the timing; what was timed is reported, and 130 returned.
+    """
     for threads in request.threads:
         plan.check_execution(request.device, threads)
     plan.check_output(request.output)
@@ -92,10 +95,20 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
         console.print(f"benchmark folder: {output}", highlight=False, soft_wrap=True)
         cases = _cases(request, found, backends, output)
         certificates = _certify(request, found, backends, console)
-        peaks = _time(cases, output, request, console)
-        summary = _summary(request, found, cases, certificates, peaks)
+        peaks: dict[int, list[float]] = {}
+        try:
+            _time(cases, output, peaks, request, console)
+            interrupted = False
+        except KeyboardInterrupt:
+            interrupted = True
+        timed = [case for case in cases if case.processes]
+        if not timed:
+            raise KeyboardInterrupt
+        summary = _summary(request, found, timed, certificates, peaks)
         show(summary, output, console, as_json=as_json)
-    return _exit_code(summary)
+    if interrupted:
+        console.print(f"interrupted: {len(timed)} of {len(cases)} cases were timed")
+    return 130 if interrupted else _exit_code(summary)
 
 
 def _backends(request: Request, console: Console) -> Iterator[Backend]:
@@ -230,8 +243,12 @@ def _certify(
 
 
 def _time(
-    cases: Sequence[Case], output: Path, request: Request, console: Console
-) -> dict[int, list[float]]:
+    cases: Sequence[Case],
+    output: Path,
+    peaks: dict[int, list[float]],
+    request: Request,
+    console: Console,
+) -> None:
     began = monotonic()
     with console.status("timing") as status:
 
@@ -242,9 +259,10 @@ def _time(
             if not console.is_terminal:
                 console.print(words, markup=False, highlight=False, soft_wrap=True)
 
-        return session.run(
+        session.run(
             cases,
             output / "code.zip",
+            peaks,
             budget=request.budget,
             timeout=request.timeout,
             show=say,

@@ -53,27 +53,31 @@ class Case:
 
 
 def run(
-    cases: Sequence[Case], code: Path, *, budget: float, timeout: float, show: Show
-) -> dict[int, list[float]]:
-    """Time the cases in rounds; return the SGEMM peaks that were measured, by threads.
+    cases: Sequence[Case],
+    code: Path,
+    peaks: dict[int, list[float]],
+    *,
+    budget: float,
+    timeout: float,
+    show: Show,
+) -> None:
+    """Time the cases in rounds; write the SGEMM peaks that are measured to `peaks`, by threads.
 
     Every case is timed once, whatever the budget in seconds; then on, in rounds that alternate in
     direction, those that do not have three processes, or whose intervals are the wider half of
     those that are not narrow enough.
     """
     deadline = monotonic() + budget
-    peaks: dict[int, list[float]] = {case.task.execution.threads: [] for case in cases}
     rounds = 0
     while due := list(_due(cases)):
-        for threads, found in peaks.items():
-            found.append(_peak(threads, code))
+        for threads in sorted({case.task.execution.threads for case in cases}):
+            peaks.setdefault(threads, []).append(_peak(threads, code))
         for case in due if rounds % 2 == 0 else reversed(due):
             if rounds and monotonic() > deadline:
-                return peaks
+                return
             case.run(timeout)
             show(case.task, rounds, case.processes[-1])
         rounds += 1
-    return peaks
 
 
 def _due(cases: Sequence[Case]) -> Iterable[Case]:

@@ -5,6 +5,10 @@ command with odd backends.
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -273,9 +277,11 @@ def test_the_budget_goes_where_intervals_are_widest(
     )
     noisy.noise = 0.2
     order: list[str] = []
-    peaks = session.run(
+    peaks: dict[int, list[float]] = {}
+    session.run(
         [quiet, noisy],
         tmp_path,
+        peaks,
         budget=60,
         timeout=1,
         show=lambda task, process, found: order.append(task.name),
@@ -291,7 +297,7 @@ def test_without_time_every_case_is_timed_once(
 ) -> None:
     monkeypatch.setattr(session, "_peak", lambda threads, code: 100.0)
     cases = [_Scripted(_task(name=name), tmp_path) for name in "abc"]
-    session.run(cases, tmp_path, budget=0, timeout=1, show=lambda *_: None)
+    session.run(cases, tmp_path, {}, budget=0, timeout=1, show=lambda *_: None)
     assert [len(case.processes) for case in cases] == [1, 1, 1]
 
 
@@ -325,6 +331,30 @@ def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
     assert "tiny" in report
     assert bakeoff("report", "b").code == 0
     assert bakeoff("compare", "b", "b").code == 0
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_was_timed(workload: Path, stop: signal.Signals) -> None:
+    command = [sys.executable, "-m", "bakeoff.bench.cli", "bench", str(workload), "--backend",
+               "numpy", "--batch-size", "1,2", "--no-parity", "--output", "b"]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    second = Path("b/cases/tiny-numpy-eager-1t-train-2/0")
+    while not second.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "interrupted: 1 of 2 cases were timed" in out
+    (measured,) = json.loads(Path("b/summary.json").read_bytes())["measurements"]
+    assert (measured["batch_size"], measured["status"]) == (1, "ok")
 
 
 def test_every_process_has_one_number_of_threads(
