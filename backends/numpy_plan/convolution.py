@@ -22,7 +22,10 @@ from .pooling import Tournament, pools_blocks
 from .windows import Frame, tap
 from .winograd import Winograd, slides_plainly, suits_winograd
 
-UNPACKED = 100**3  # OpenBLAS multiplies as small matrices, without packing, up to so many products
+_View = Any  # of a slab: what its kernel computes with
+# OpenBLAS multiplies up to so many products without packing: often faster, if not too narrow.
+_UNPACKED = 100**3
+_LEAST_WIDTH = 32
 
 
 def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
@@ -35,12 +38,13 @@ def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
     slabs, y = _slabs(blocks), _image(blocks)[:, :height, :width]
     dblocks = np.zeros_like(blocks)
     dslabs, dy_copy = _slabs(dblocks), _image(dblocks)[:, :height, :width]
+    views, dviews = ([kernel.view(slab) for slab in of] for of in (slabs, dslabs))
     bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
 
     def forward(run: Pass) -> None:
         kernel.start()
-        for row, slab in enumerate(slabs):
-            kernel.forward(row, slab)
+        for row, view in enumerate(views):
+            kernel.forward(row, view)
         if bias is not None:
             np.add(y, bias[:, None, None, None], out=y)
 
@@ -49,8 +53,8 @@ def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
             np.sum(dy, axis=(1, 2, 3), out=dbias)
         np.copyto(dy_copy, dy)
         kernel.start_back()
-        for row, dslab in enumerate(dslabs):
-            kernel.backward(row, dslab)
+        for row, dview in enumerate(dviews):
+            kernel.backward(row, dview)
         return kernel.finish_back()
 
     return Step(y, forward, backward)
@@ -81,12 +85,12 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     y, dsum = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
     positive = np.empty(y.shape, bool)
     slab = plan.empty(2, 2, filters, columns)
-    tournament = Tournament(slab, slab, games=rows)
+    view, tournament = kernel.view(slab), Tournament(slab, slab, games=rows)
 
     def forward(run: Pass) -> None:
         kernel.start()
         for row in range(rows):
-            kernel.forward(row, slab)
+            kernel.forward(row, view)
             tournament.play(row, y[:, row], remember=run.training)
         if bias is not None:
             np.add(y, bias[:, None, None, None], out=y)
@@ -102,7 +106,7 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
         kernel.start_back()
         for row in range(rows):
             tournament.spread(row, dy[:, row])
-            kernel.backward(row, slab)
+            kernel.backward(row, view)
         return kernel.finish_back()
 
     return Step(y, forward, backward)
@@ -128,7 +132,8 @@ class Columns:
     the kernel, each moved to where its output looks, and zeros. A block of 1 is plain im2col.
 
     Call `start`, then `forward` for every row, which writes its slab; `start_back`, then `backward`
-    for every row, then `finish_back`, which writes the weight's gradient and gives that of x.
+    for every row, then `finish_back`, which writes the weight's gradient and gives that of x. They
+    take a slab's `view`.
     """
 
     def __init__(
@@ -153,8 +158,13 @@ class Columns:
         self._flat_met = self._met.reshape(space[0], groups, depth, -1)
         self._flat_wide, self._flat_dwide = (of.reshape(groups, -1, depth) for of in (wide, dwide))
         self._sum, self._added = (_product_like(self._flat_wide) for _ in range(2))
-        is_small = self._flat_wide[0].size * space[1] * plan.batch <= UNPACKED
-        self._columns = 1 if is_small else space[1]
+        size = self._flat_wide[0].size * plan.batch
+        splits = plan.batch >= _LEAST_WIDTH and size <= _UNPACKED < size * space[1]
+        self._columns = space[1] if splits else 1
+        self._met_by_column = [self._by_column(met) for met in self._flat_met]
+        self._turned_met = self._flat_met.swapaxes(2, 3)
+        # A weight that lies transposed is multiplied faster.
+        self._turned = np.empty_like(self._flat_wide.swapaxes(1, 2), order="C")
         self._places, self._dplaces = self._in_blocks(wide), self._in_blocks(dwide)
         self._read = self._windows(self._frame.image, space)
         self._written = self._windows(self._frame.gradient, space)
@@ -163,22 +173,31 @@ class Columns:
         self._frame.fill()
         for place in self._places:
             np.copyto(place, self._weight)
+        np.copyto(self._turned, self._flat_wide.swapaxes(1, 2))
         for column, window in self._read:
             np.copyto(column, window)
 
-    def forward(self, row: int, slab: Array) -> None:
-        np.matmul(self._flat_wide, self._flat_met[row], out=self._flat(slab))
+    def view(self, slab: Array) -> _View:
+        """Return [b, b, filters, columns, N] as [groups, b·b·filters / groups, columns·N], and by
+        columns.
+        """
+        flat = slab.reshape(*self._flat_wide.shape[:2], -1)
+        return flat, self._by_column(flat)
+
+    def forward(self, row: int, view: _View) -> None:
+        weight = self._turned.swapaxes(1, 2)[:, None]
+        np.matmul(weight, self._met_by_column[row], out=view[1])
 
     def start_back(self) -> None:
         self._sum.fill(0)
 
-    def backward(self, row: int, dslab: Array) -> None:
-        flat, met = self._flat(dslab), self._flat_met[row]
-        np.matmul(flat, met.swapaxes(1, 2), out=self._added)
+    def backward(self, row: int, view: _View) -> None:
+        flat, by_column = view
+        np.matmul(flat, self._turned_met[row], out=self._added)
         np.add(self._sum, self._added, out=self._sum)
         if self._needs_input_gradient:
             weight = self._flat_wide.swapaxes(1, 2)
-            np.matmul(weight[:, None], self._by_column(flat), out=self._by_column(met))
+            np.matmul(weight[:, None], by_column, out=self._met_by_column[row])
 
     def finish_back(self) -> Array | None:
         np.copyto(self._flat_dwide, self._sum)
@@ -191,10 +210,6 @@ class Columns:
         for column, window in self._written:
             np.add(window, column, out=window)
         return self._frame.inside_gradient
-
-    def _flat(self, slab: Array) -> Array:
-        """[b, b, filters, columns, N] -> [groups, b·b·filters / groups, columns·N]: a view."""
-        return slab.reshape(*self._flat_wide.shape[:2], -1)
 
     def _by_column(self, flat: Array) -> Array:
         """[groups, rows, columns·N] -> [groups, columns, rows, N], or all columns in one."""

@@ -15,7 +15,7 @@ import numpy as np
 from ...models.optimizers import SGD, Adam, AdamW, Optimizer
 from .plan import Array
 
-PIECE = 16384
+PIECE = 65536
 
 Slots = dict[str, Array]
 Update = Callable[[Any, Array, Array, Slots, int, float, Array], None]

@@ -86,6 +86,19 @@ def test_a_convolution_of_many_channels(
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
+@pytest.mark.parametrize("name", ["lenet5", "convnet"])
+def test_large_products_are_those_of_the_reference(name: str) -> None:
+    """With many samples, products are made of parts, and gradients lie transposed."""
+    model = read(name)
+    (batch,) = _batches(model, 40, dtype="float64")
+    fast, plain = _trainer(model, dtype="float64"), _trainer(model, reference, "float64")
+    (loss, found), (expected_loss, expected) = (t.gradients(batch) for t in (fast, plain))
+    assert loss == pytest.approx(expected_loss, rel=1e-13)
+    for key, gradient in expected.items():
+        atol = 1e-13 * np.max(np.abs(gradient))
+        np.testing.assert_allclose(found[key], gradient, rtol=1e-10, atol=atol, err_msg=key)
+
+
 def test_batches_of_any_size_follow_each_other() -> None:
     model = read("lenet5")
     batches = _batches(model, 8, 5, 8, 1, dtype="float64")
