@@ -96,14 +96,14 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
         cases = _cases(request, found, backends, output)
         certificates = _certify(request, found, backends, console)
         peaks: dict[int, list[float]] = {}
+        interrupted = False
         try:
             _time(cases, output, peaks, request, console)
-            interrupted = False
         except KeyboardInterrupt:
+            if not any(case.processes for case in cases):
+                raise
             interrupted = True
         timed = [case for case in cases if case.processes]
-        if not timed:
-            raise KeyboardInterrupt
         summary = _summary(request, found, timed, certificates, peaks)
         show(summary, output, console, as_json=as_json)
     if interrupted:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from bakeoff.bench import prepare, records
 from bakeoff.bench.records import Failed, Interrupted
+from harness.processes import mind_interrupts, wait_until
 
 Fake = Callable[[str], str]
 Command = Callable[..., Any]
@@ -131,7 +131,7 @@ def test_a_worker_that_hangs_is_ended_with_its_children(
     assert "2 s" in rows["hangs"]["reason"]
     assert rows["numpy"]["status"] == "ok"
     child = int(Path("out/jobs/tiny/hangs-eager-0/child.pid").read_text(encoding="utf-8"))
-    assert _wait_until(lambda: not _alive(child))
+    assert wait_until(lambda: not _alive(child))
 
 
 def test_what_a_framework_prints_is_kept_as_a_log(
@@ -187,11 +187,6 @@ def test_two_processes_do_not_run_one_folder(bakeoff: Command, workload: Path) -
     assert "another process" in outcome.err
 
 
-def _mind_interrupts() -> None:
-    """What a shell puts in the background is deaf to SIGINT, and so are all its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_worker_and_keeps_what_is_finished(
     bakeoff: Command, fake: Fake, workload: Path, stop: signal.Signals
@@ -203,16 +198,16 @@ def test_an_interrupt_ends_the_worker_and_keeps_what_is_finished(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_mind_interrupts,
+        preexec_fn=mind_interrupts,
     )
     pid_file = Path("out/jobs/tiny/hangs-eager-0/child.pid")
-    assert _wait_until(lambda: pid_file.exists() and pid_file.read_text(encoding="utf-8") != "")
+    assert wait_until(lambda: pid_file.exists() and pid_file.read_text(encoding="utf-8") != "")
     process.send_signal(stop)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "--resume" in out
-    assert _wait_until(lambda: not _alive(int(pid_file.read_text(encoding="utf-8"))))
+    assert wait_until(lambda: not _alive(int(pid_file.read_text(encoding="utf-8"))))
     rows = {r["backend"]: r for r in json.loads(Path("out/summary.json").read_bytes())["rows"]}
     assert (rows["numpy"]["status"], rows["hangs"]["status"]) == ("ok", "interrupted")
     end = records.read(Path("out/jobs/tiny/hangs-eager-0/records.jsonl"))[-1]
@@ -227,11 +222,11 @@ def test_a_worker_stops_when_its_parent_is_gone(fake: Fake, workload: Path, home
                "--backend", "numpy", "--output", "out"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = Path("out/jobs/tiny/numpy-eager-0/records.jsonl")
-    assert _wait_until(lambda: len(records.read(journal)) > 3)
+    assert wait_until(lambda: len(records.read(journal)) > 3)
     worker = next(r.pid for r in records.read(journal) if isinstance(r, records.Started))
     process.kill()
     process.wait()
-    assert _wait_until(lambda: not _alive(worker))
+    assert wait_until(lambda: not _alive(worker))
 
 
 def test_a_worker_runs_again_by_hand(bakeoff: Command, workload: Path) -> None:
@@ -294,15 +289,6 @@ def test_a_disk_that_fills_while_the_report_is_written_keeps_the_records(
     assert outcome.code == 2
     assert "bakeoff report" in outcome.err
     monkeypatch.undo()
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _alive(pid: int) -> bool:

@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from bakeoff.bench.summary import Measurement, Parity
 from bakeoff.bench.timing import analysis, comparison, session
 from bakeoff.bench.timing.command import seconds_of
 from bakeoff.bench.timing.task import Task, steps_per_block
+from harness.processes import mind_interrupts, wait_until
 
 Command = Callable[..., Any]
 Fake = Callable[[str], str]
@@ -342,12 +342,10 @@ def test_an_interrupt_keeps_what_was_timed(workload: Path, stop: signal.Signals)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=mind_interrupts,
     )
     second = Path("b/cases/tiny-numpy-eager-1t-train-2/0")
-    while not second.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    assert wait_until(second.exists)
     process.send_signal(stop)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

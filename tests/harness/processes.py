@@ -1,0 +1,21 @@
+"""What tests of real processes need: to wait for them, and to interrupt them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+
+def mind_interrupts() -> None:
+    """What a shell puts in the background is deaf to SIGINT, and so are all its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
