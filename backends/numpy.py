@@ -49,7 +49,7 @@ from ..models.layers import (
 )
 from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
 from ..models.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from . import reference
+from . import aligned, reference
 from .contract import (
     Deviation,
     Execution,
@@ -161,10 +161,10 @@ class _Trainer:
         self._parameters = Parameters(model, weights, dtype)
         self._slots: dict[str, Array] = {}
         for slot in model.optimizer.slots():
-            self._slots[slot] = np.empty_like(self._parameters.flat)
+            self._slots[slot] = aligned.empty_like(self._parameters.flat)
             for name, part in views(self._slots[slot], model).items():
                 np.copyto(part, start[f"{name}.{slot}"])
-        self._free = np.empty(optimizers.PIECE, dtype)
+        self._free = aligned.empty(optimizers.PIECE, dtype)
         self._plans: dict[tuple[int, bool], Plan] = {}
 
     def stage(self, x: Array, y: Array, masks: Masks | None) -> _Batch:

@@ -17,9 +17,10 @@ import numpy as np
 from ...models import Node
 from ...models.layers import Conv2D
 from ...models.shapes import pair
+from .. import aligned
 from .plan import Array, Pass, Plan, Step
 from .pooling import Tournament, pools_blocks
-from .windows import Frame, tap
+from .strips import Strips
 from .winograd import Winograd, slides_plainly, suits_winograd
 
 _View = Any  # of a slab: what its kernel computes with
@@ -36,7 +37,7 @@ def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
     kernel = (Winograd if fast else Columns)(node, x, block, (rows, columns), plan)
     blocks = plan.empty(filters, rows, block, columns, block)
     slabs, y = _slabs(blocks), _image(blocks)[:, :height, :width]
-    dblocks = np.zeros_like(blocks)
+    dblocks = plan.zeros(*blocks.shape[:-1])
     dslabs, dy_copy = _slabs(dblocks), _image(dblocks)[:, :height, :width]
     views, dviews = ([kernel.view(slab) for slab in of] for of in (slabs, dslabs))
     bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
@@ -83,7 +84,7 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
     has_relu = len(nodes) == 3
     y, dsum = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
-    positive = np.empty(y.shape, bool)
+    positive = aligned.empty(y.shape, bool)
     slab = plan.empty(2, 2, filters, columns)
     view, tournament = kernel.view(slab), Tournament(slab, slab, games=rows)
 
@@ -117,19 +118,18 @@ def _product_like(flat: Array) -> Array:
 
     The difference is between a fifth and a half.
     """
-    is_deep = flat.shape[2] > flat.shape[1]
-    return (
-        np.empty_like(flat.swapaxes(1, 2), order="C").swapaxes(1, 2)
-        if is_deep
-        else np.empty_like(flat)
-    )
+    groups, rows, depth = flat.shape
+    if depth > rows:
+        return aligned.empty((groups, depth, rows), flat.dtype).swapaxes(1, 2)
+    return aligned.empty_like(flat)
 
 
 class Columns:
-    """What each block of outputs meets is written as a column; then a slab is one product.
+    """A row of blocks is one product, of a wide weight and the strips that it meets.
 
     A block of b × b outputs meets k + b - 1 inputs each way. Its b² rows of the wide weight hold
-    the kernel, each moved to where its output looks, and zeros. A block of 1 is plain im2col.
+    the kernel, each moved to where its output looks, and zeros. (Where the kernel is dilated, the
+    rows that it leaves out are zeros, too.)
 
     Call `start`, then `forward` for every row, which writes its slab; `start_back`, then `backward`
     for every row, then `finish_back`, which writes the weight's gradient and gives that of x. They
@@ -141,41 +141,34 @@ class Columns:
     ) -> None:
         layer, name = node.layer, f"{node.key}.weight"
         self._weight, self._dweight = plan.weights[name], plan.gradients[name]
-        self._kernel, self._dilation = pair(layer.kernel_size), pair(layer.dilation)
-        self._taps = tuple(k + block - 1 for k in self._kernel)
-        self._steps = tuple(s * block for s in pair(layer.stride))
-        self._block = block
         self._needs_input_gradient = node.needs_input_gradient
-        sizes = zip(self._steps, space, self._dilation, self._taps, strict=True)
-        reach = tuple(s * (n - 1) + d * (t - 1) + 1 for s, n, d, t in sizes)
-        self._frame = Frame(x, layer.pads(node.input_shape), reach)
-        self._met = plan.empty(space[0], len(x), *self._taps, space[1])
-        wide_shape = (block, block, layer.filters, self._weight.shape[1], *self._taps)
-        wide = np.zeros(wide_shape, plan.dtype)
-        dwide = np.empty_like(wide)
-        groups = layer.groups
-        depth = len(x) // groups * self._taps[0] * self._taps[1]
-        self._flat_met = self._met.reshape(space[0], groups, depth, -1)
+        filters, channels, height, width = self._weight.shape
+        down, right = pair(layer.stride)
+        extent = (height - 1) * pair(layer.dilation)[0] + 1
+        size = tall, taps = extent + block - 1, width + block - 1
+        self._strips = Strips(node, x, size, (down * block, right * block), space, plan)
+
+        groups, depth = layer.groups, tall * channels * taps
+        wide = aligned.zeros((block, block, filters, tall, channels, taps), plan.dtype)
+        dwide = aligned.empty_like(wide)
         self._flat_wide, self._flat_dwide = (of.reshape(groups, -1, depth) for of in (wide, dwide))
-        self._sum, self._added = (_product_like(self._flat_wide) for _ in range(2))
-        size = self._flat_wide[0].size * plan.batch
-        splits = plan.batch >= _LEAST_WIDTH and size <= _UNPACKED < size * space[1]
-        self._columns = space[1] if splits else 1
-        self._met_by_column = [self._by_column(met) for met in self._flat_met]
-        self._turned_met = self._flat_met.swapaxes(2, 3)
         # A weight that lies transposed is multiplied faster.
-        self._turned = np.empty_like(self._flat_wide.swapaxes(1, 2), order="C")
-        self._places, self._dplaces = self._in_blocks(wide), self._in_blocks(dwide)
-        self._read = self._windows(self._frame.image, space)
-        self._written = self._windows(self._frame.gradient, space)
+        self._turned = aligned.empty((groups, depth, self._flat_wide.shape[1]), plan.dtype)
+        self._places, self._dplaces = (_in_blocks(of, node) for of in (wide, dwide))
+        self._sum, self._added = (_product_like(self._flat_wide) for _ in range(2))
+
+        work = self._flat_wide[0].size * plan.batch
+        splits = plan.batch >= _LEAST_WIDTH and work <= _UNPACKED < work * space[1]
+        self._columns = space[1] if splits else 1
+        self._met_by_column = [self._by_column(met) for met in self._strips.met]
+        self._dmet = aligned.empty_like(self._strips.met[0])
+        self._dmet_by_column = self._by_column(self._dmet)
 
     def start(self) -> None:
-        self._frame.fill()
+        self._strips.fill()
         for place in self._places:
             np.copyto(place, self._weight)
         np.copyto(self._turned, self._flat_wide.swapaxes(1, 2))
-        for column, window in self._read:
-            np.copyto(column, window)
 
     def view(self, slab: Array) -> _View:
         """Return [b, b, filters, columns, N] as [groups, b·b·filters / groups, columns·N], and by
@@ -190,45 +183,37 @@ class Columns:
 
     def start_back(self) -> None:
         self._sum.fill(0)
+        if self._needs_input_gradient:
+            self._strips.start_back()
 
     def backward(self, row: int, view: _View) -> None:
         flat, by_column = view
-        np.matmul(flat, self._turned_met[row], out=self._added)
+        np.matmul(flat, self._strips.met[row].swapaxes(1, 2), out=self._added)
         np.add(self._sum, self._added, out=self._sum)
         if self._needs_input_gradient:
             weight = self._flat_wide.swapaxes(1, 2)
-            np.matmul(weight[:, None], by_column, out=self._met_by_column[row])
+            np.matmul(weight[:, None], by_column, out=self._dmet_by_column)
+            dmet = self._strips.dmet[row]
+            np.add(dmet, self._dmet, out=dmet)
 
     def finish_back(self) -> Array | None:
         np.copyto(self._flat_dwide, self._sum)
         self._dweight.fill(0)
         for place in self._dplaces:
             np.add(self._dweight, place, out=self._dweight)
-        if not self._needs_input_gradient:
-            return None
-        self._frame.gradient.fill(0)
-        for column, window in self._written:
-            np.add(window, column, out=window)
-        return self._frame.inside_gradient
+        return self._strips.finish_back() if self._needs_input_gradient else None
 
     def _by_column(self, flat: Array) -> Array:
         """[groups, rows, columns·N] -> [groups, columns, rows, N], or all columns in one."""
         groups, rows, _ = flat.shape
         return flat.reshape(groups, rows, self._columns, -1).swapaxes(1, 2)
 
-    def _in_blocks(self, wide: Array) -> list[Array]:
-        """Return where the weight lies in the rows of each place of the block."""
-        height, width = self._kernel
-        places = product(range(self._block), repeat=2)
-        return [wide[p, q, :, :, p : p + height, q : q + width] for p, q in places]
 
-    def _windows(self, image: Array, space: tuple[int, ...]) -> list[tuple[Array, Array]]:
-        """Return each tap's row of the columns, and what it meets: [C, rows, columns, N]."""
-        return [
-            (
-                self._met[:, :, u, v].swapaxes(0, 1),
-                tap(image, (u * self._dilation[0], v * self._dilation[1]), self._steps, space),
-            )
-            for u in range(self._taps[0])
-            for v in range(self._taps[1])
-        ]
+def _in_blocks(wide: Array, node: Node[Conv2D]) -> list[Array]:
+    """Return where the weight lies in the rows of each place of the block."""
+    (height, width), down = pair(node.layer.kernel_size), pair(node.layer.dilation)[0]
+    places = product(range(wide.shape[0]), range(wide.shape[1]))
+    return [
+        wide[p, q, :, p : p + (height - 1) * down + 1 : down, :, q : q + width].swapaxes(1, 2)
+        for p, q in places
+    ]

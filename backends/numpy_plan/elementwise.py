@@ -8,11 +8,12 @@ import numpy as np
 
 from ...models import Node
 from ...models.layers import Dropout, Flatten, Permute, ReLU, Reshape, Sigmoid, Tanh
+from .. import aligned
 from .plan import Array, Pass, Plan, Step
 
 
 def relu(node: Node[ReLU], x: Array, plan: Plan) -> Step:
-    y, dx, positive = np.empty_like(x), np.empty_like(x), np.empty_like(x, bool)
+    y, dx, positive = aligned.empty_like(x), aligned.empty_like(x), aligned.empty_like(x, bool)
 
     def forward(run: Pass) -> None:
         np.maximum(x, 0, out=y)
@@ -26,7 +27,7 @@ def relu(node: Node[ReLU], x: Array, plan: Plan) -> Step:
 
 def sigmoid(node: Node[Sigmoid], x: Array, plan: Plan) -> Step:
     """σ(x) = (1 + tanh(x / 2)) / 2, which cannot overflow."""
-    y, dx = np.empty_like(x), np.empty_like(x)
+    y, dx = aligned.empty_like(x), aligned.empty_like(x)
 
     def forward(run: Pass) -> None:
         np.multiply(x, 0.5, out=y)
@@ -43,7 +44,7 @@ def sigmoid(node: Node[Sigmoid], x: Array, plan: Plan) -> Step:
 
 
 def tanh(node: Node[Tanh], x: Array, plan: Plan) -> Step:
-    y, dx = np.empty_like(x), np.empty_like(x)
+    y, dx = aligned.empty_like(x), aligned.empty_like(x)
 
     def forward(run: Pass) -> None:
         np.tanh(x, out=y)
@@ -57,8 +58,8 @@ def tanh(node: Node[Tanh], x: Array, plan: Plan) -> Step:
 
 
 def dropout(node: Node[Dropout], x: Array, plan: Plan) -> Step:
-    y, dx, scale = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    keep, drawn = np.empty_like(x, bool), plan.empty(*node.input_shape)
+    y, dx, scale = aligned.empty_like(x), aligned.empty_like(x), aligned.empty_like(x)
+    keep, drawn = aligned.empty_like(x, bool), plan.empty(*node.input_shape)
 
     def forward(run: Pass) -> None:
         if not run.training:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ...models.losses import MSE, SoftmaxCrossEntropy
+from .. import aligned
 from .plan import Array, Evaluate
 
 
 def mse(loss: MSE, z: Array) -> Evaluate:
     """The mean of (z - y)², over samples and outputs."""
-    dz, squares = np.empty_like(z), np.empty_like(z)
+    dz, squares = aligned.empty_like(z), aligned.empty_like(z)
 
     def evaluate(y: Array) -> tuple[Any, Array]:
         np.subtract(z, y.T, out=dz)
@@ -26,8 +27,8 @@ def mse(loss: MSE, z: Array) -> Evaluate:
 
 def softmax_cross_entropy(loss: SoftmaxCrossEntropy, z: Array) -> Evaluate:
     """-Σ q log softmax(z) per sample, q = 1 at y, smoothed; dz = (softmax(z) - q) / N."""
-    shifted, dz, q = np.empty_like(z), np.empty_like(z), np.empty_like(z)
-    largest, sums = np.empty_like(z[0]), np.empty_like(z[0])
+    shifted, dz, q = aligned.empty_like(z), aligned.empty_like(z), aligned.empty_like(z)
+    largest, sums = aligned.empty_like(z[0]), aligned.empty_like(z[0])
     samples = np.arange(len(sums))
 
     def evaluate(y: Array) -> tuple[Any, Array]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...models import Node
 from ...models.layers import BatchNorm
+from .. import aligned
 from .plan import Array, Pass, Plan, Step
 
 
@@ -20,7 +21,7 @@ def batch_norm(node: Node[BatchNorm], x: Array, plan: Plan) -> Step:
     dgamma, dbeta = (plan.gradients[f"{node.key}.{role}"] for role in roles[:2])
     moved_mean, moved_var = (plan.statistics[f"{node.key}.{role}"] for role in roles[2:])
     y, dx, normal = (plan.empty(*node.input_shape) for _ in range(3))
-    mean, var, inverse = (np.empty_like(gamma) for _ in range(3))
+    mean, var, inverse = (aligned.empty_like(gamma) for _ in range(3))
     count = y.size // len(y)
 
     def each(values: Array) -> Array:

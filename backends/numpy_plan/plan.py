@@ -10,7 +10,7 @@ import numpy as np
 
 from ...models import Model, Node
 from ...models.layers import Layer
-from .. import reference
+from .. import aligned, reference
 from ..contract import Masks, Weights
 
 Array = np.ndarray
@@ -45,16 +45,17 @@ class Parameters:
 
     def __init__(self, model: Model, weights: Weights, dtype: np.dtype) -> None:
         size = sum(weights[name].size for name in model.trainable)
-        self.flat, self.flat_gradient = np.zeros(size, dtype), np.zeros(size, dtype)
+        self.flat, self.flat_gradient = aligned.zeros(size, dtype), aligned.zeros(size, dtype)
         self.gradients = views(self.flat_gradient, model)
         trained = views(self.flat, model)
         self.weights = {
-            name: trained.get(name, np.empty_like(weights[name], dtype)) for name in model.weights
+            name: trained.get(name, aligned.empty_like(weights[name], dtype))
+            for name in model.weights
         }
         for name, weight in self.weights.items():
             np.copyto(weight, weights[name])
         self.statistics: Weights = {
-            name: np.empty_like(weight)
+            name: aligned.empty_like(weight)
             for name, weight in self.weights.items()
             if name not in trained
         }
@@ -108,13 +109,17 @@ class Plan:
         self.statistics = parameters.statistics
         self.outputs: dict[str, Array] = {}
         self._tables = tables
-        self.x = np.empty((batch, *model.input), self.dtype)
+        self.x = aligned.empty((batch, *model.input), self.dtype)
         self.network = self.sequence(model.nodes, np.moveaxis(self.x, 0, -1))
         self.loss = tables.losses[type(model.loss)](model.loss, self.network.y)
 
     def empty(self, *shape: int) -> Array:
         """Return memory for `shape`, and the batch as the last axis."""
-        return np.empty((*shape, self.batch), self.dtype)
+        return aligned.empty((*shape, self.batch), self.dtype)
+
+    def zeros(self, *shape: int) -> Array:
+        """Return zeros, likewise."""
+        return aligned.zeros((*shape, self.batch), self.dtype)
 
     def sequence(self, nodes: Sequence[Node[Layer]], x: Array) -> Step:
         """Plan layers that follow each other as one step."""
@@ -158,7 +163,7 @@ def canonical(function: Callable[..., Any]) -> Callable[..., Step]:
 
     @wraps(function)
     def planned(node: Node[Layer], x: Array, plan: Plan) -> Step:
-        y = np.empty((plan.batch, *node.output_shape), plan.dtype)
+        y = aligned.empty((plan.batch, *node.output_shape), plan.dtype)
         backprop: reference.Backprop
 
         def forward(run: Pass) -> None:

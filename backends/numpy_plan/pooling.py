@@ -10,6 +10,7 @@ import numpy as np
 from ...models import Node
 from ...models.layers import AvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, MaxPool2D
 from ...models.shapes import pair
+from .. import aligned
 from .elementwise import relu
 from .plan import Array, Pass, Plan, Step
 from .windows import Frame, tap
@@ -20,8 +21,8 @@ def max_pool2d(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
         return _max_of_blocks(node, x, plan)
     frame, read, written = _windows(node, x, -np.inf)
     y = plan.empty(*node.output_shape)
-    share = np.empty_like(y)
-    first, unclaimed = np.empty(y.shape, bool), np.empty(y.shape, bool)
+    share = aligned.empty_like(y)
+    first, unclaimed = aligned.empty(y.shape, bool), aligned.empty(y.shape, bool)
 
     def forward(run: Pass) -> None:
         frame.fill()
@@ -51,7 +52,7 @@ def pools_blocks(layer: MaxPool2D) -> bool:
 
 def _max_of_blocks(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
     channels, rows, columns = node.output_shape
-    y, dx = plan.empty(*node.output_shape), np.zeros((*node.input_shape, plan.batch), plan.dtype)
+    y, dx = plan.empty(*node.output_shape), plan.zeros(*node.input_shape)
 
     def slabs(image: Array) -> Array:
         """Return each place of the blocks for itself: [2, 2, C, rows, columns, N]."""
@@ -81,12 +82,13 @@ class Tournament:
         self._left, self._right = slab[:, 0], slab[:, 1]
         self._dleft, self._dright = dslab[:, 0], dslab[:, 1]
         shape = slab.shape[2:]
-        self._maxima = np.empty((2, *shape), slab.dtype)  # of the upper pair, of the lower pair
+        # Of the upper pair, of the lower pair.
+        self._maxima = aligned.empty((2, *shape), slab.dtype)
         self._upper, self._lower = self._maxima
         # Of either pair, whether the right one won; then whether the lower pair did.
-        self._won = [np.empty((3, *shape), bool) for _ in range(games)]
+        self._won = [aligned.empty((3, *shape), bool) for _ in range(games)]
         # As 1 or 0, which NumPy multiplies with: a bool it would convert every time.
-        self._factors = np.empty((3, *shape), slab.dtype)
+        self._factors = aligned.empty((3, *shape), slab.dtype)
 
     def play(self, game: int, y: Array, *, remember: bool) -> None:
         np.maximum(self._left, self._right, out=self._maxima)
@@ -124,7 +126,7 @@ def pooled_relu(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step:
 def avg_pool2d(node: Node[AvgPool2D], x: Array, plan: Plan) -> Step:
     frame, read, written = _windows(node, x, 0)
     y = plan.empty(*node.output_shape)
-    share, area = np.empty_like(y), _area(node).astype(plan.dtype)
+    share, area = aligned.empty_like(y), _area(node).astype(plan.dtype)
 
     def forward(run: Pass) -> None:
         frame.fill()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...models import Node
 from ...models.layers import LSTM
+from .. import aligned
 from .plan import Array, Pass, Plan, Step
 
 _ORDER = (3, 0, 1, 2)  # gates lie in the order o, i, f, g here; in the weights in i, f, g, o
@@ -61,8 +62,10 @@ class _Scan:
             ]
             for of in (plan.weights, plan.gradients)
         )
-        self._stacked = np.empty((4, units, ends[-1]), plan.dtype)  # [U W b], gates as in _ORDER
-        self._halved, self._dstacked = np.empty_like(self._stacked), np.empty_like(self._stacked)
+        # [U W b], gates as in _ORDER; with the rows of o, i, f halved; its gradient
+        self._stacked, self._halved, self._dstacked = (
+            aligned.empty((4, units, ends[-1]), plan.dtype) for _ in range(3)
+        )
         self._halves = np.array([0.5, 0.5, 0.5, 1], plan.dtype)[:, None, None]
 
         self._met = plan.empty(steps + 1, ends[-1])  # (h, x, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...models.layers.convolution import Pads
+from .. import aligned
 from .plan import Array
 
 
@@ -23,8 +24,10 @@ class Frame:
         size = max(top + height + bottom, least[0]), max(left + width + right, least[1])
         self._x, self._is_x = x, size == (height, width) and x.flags.c_contiguous
         shape = (channels, *size, batch)
-        self.image = x if self._is_x else np.full(shape, border, x.dtype)
-        self.gradient = np.empty(shape, x.dtype)
+        self.image = x if self._is_x else aligned.empty(shape, x.dtype)
+        if not self._is_x:
+            self.image.fill(border)
+        self.gradient = aligned.empty(shape, x.dtype)
         where = np.s_[:, top : top + height, left : left + width]
         self._inside, self.inside_gradient = self.image[where], self.gradient[where]
 
@@ -37,8 +40,10 @@ class Frame:
 def tap(
     image: Array, at: tuple[int, int], stride: tuple[int, ...], space: tuple[int, ...]
 ) -> Array:
-    """Return the view of the image that the tap `at` meets while its window takes all places."""
+    """Return the view of the image, [..., H, W, N], that the tap `at` meets while its window takes
+    all places.
+    """
     (top, left), (height, width) = at, space
     rows = slice(top, top + stride[0] * (height - 1) + 1, stride[0])
     columns = slice(left, left + stride[1] * (width - 1) + 1, stride[1])
-    return image[:, rows, columns]
+    return image[..., rows, columns, :]

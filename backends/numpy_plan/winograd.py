@@ -19,6 +19,7 @@ import numpy as np
 from ...models import Node
 from ...models.layers import Conv2D
 from ...models.shapes import pair
+from .. import aligned
 from .plan import Array, Plan
 from .windows import Frame
 
@@ -54,8 +55,9 @@ class Winograd:
         self._products = plan.empty(4, 4, filters, columns)
         self._halves = plan.empty(2, 4, filters, columns)  # Aᵀ products
         self._transform = np.kron(_G, _G).astype(plan.dtype)  # [16, 9]: both ways at once
-        self._kernels = np.empty((16, filters, channels), plan.dtype)  # G g Gᵀ
-        self._dkernels, self._added = np.empty_like(self._kernels), np.empty_like(self._kernels)
+        self._kernels, self._dkernels, self._added = (  # G g Gᵀ, its gradient, a row's part of it
+            aligned.empty((16, filters, channels), plan.dtype) for _ in range(3)
+        )
         self._flat_tiles = self._tiles.reshape(rows, 16, channels, -1)
         self._flat_products = self._products.reshape(16, filters, -1)
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bakeoff.backends.blocks import ALIGNMENT, gather, stack
+from bakeoff.backends.aligned import ALIGNMENT
+from bakeoff.backends.blocks import gather, stack
 from bakeoff.bench import feeding
 
 _RNG = np.random.default_rng(0)
