@@ -181,6 +181,7 @@ LAYERS = [
     _layer_case("dense", VECTOR, _dense("tested", 5)),
     _layer_case("dense-nobias", VECTOR, _dense("tested", 5, use_bias=False)),
     Case("dense-first", _model([_dense("tested", 3)], VECTOR)),
+    Case("flatten-first", _model([Flatten(), _dense("tested", 3)], IMAGE)),
     _layer_case("conv2d", IMAGE, _conv("tested", 5, 3)),
     _layer_case("conv2d-nobias", IMAGE, _conv("tested", 5, 3, use_bias=False)),
     _layer_case("conv2d-kernel-2x3", IMAGE, _conv("tested", 5, (2, 3))),

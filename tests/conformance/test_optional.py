@@ -12,7 +12,7 @@ from conformance.cases import LAYERS, OPTIMIZERS, Case
 from conformance.driving import staged, start
 
 _DENSE = next(case for case in OPTIMIZERS if case.id == "adam-dense")
-_IMAGES = next(case for case in LAYERS if case.id == "conv2d")
+_IMAGES = next(case for case in LAYERS if case.id == "flatten-first")
 
 
 def _optional(owner: Adapter | Trainer, name: str) -> None:
