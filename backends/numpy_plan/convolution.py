@@ -34,7 +34,7 @@ def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
     fast = suits_winograd(node)
     block = 2 if fast else 1
     rows, columns = -(-height // block), -(-width // block)
-    kernel = (Winograd if fast else Columns)(node, x, block, (rows, columns), plan)
+    kernel = (Winograd if fast else WideKernel)(node, x, block, (rows, columns), plan)
     blocks = plan.empty(filters, rows, block, columns, block)
     slabs, y = _slabs(blocks), _image(blocks)[:, :height, :width]
     dblocks = plan.zeros(*blocks.shape[:-1])
@@ -80,7 +80,7 @@ def pooled_conv2d(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step | No
     if not (slides_plainly(node.layer) and pools_blocks(pool.layer)):
         return None
     filters, rows, columns = pool.output_shape
-    kernel = (Winograd if suits_winograd(node) else Columns)(node, x, 2, (rows, columns), plan)
+    kernel = (Winograd if suits_winograd(node) else WideKernel)(node, x, 2, (rows, columns), plan)
     bias, dbias = (of.get(f"{node.key}.bias") for of in (plan.weights, plan.gradients))
     has_relu = len(nodes) == 3
     y, dsum = plan.empty(*pool.output_shape), plan.empty(*pool.output_shape)
@@ -124,7 +124,7 @@ def _product_like(flat: Array) -> Array:
     return aligned.empty_like(flat)
 
 
-class Columns:
+class WideKernel:
     """A row of blocks is one product, of a wide weight and the strips that it meets.
 
     A block of b × b outputs meets k + b - 1 inputs each way. Its b² rows of the wide weight hold

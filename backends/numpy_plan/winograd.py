@@ -39,7 +39,7 @@ def slides_plainly(layer: Conv2D) -> bool:
 
 
 class Winograd:
-    """The convolution in 2 × 2 blocks: see `convolution.py`, and `Columns` there."""
+    """The convolution in 2 × 2 blocks: see `convolution.py`, and `WideKernel` there."""
 
     def __init__(
         self, node: Node[Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
