@@ -200,60 +200,21 @@ def conv_transpose2d(node: Node[ConvTranspose2D], x: Array, run: _Pass) -> Array
 
 
 def max_pool2d(node: Node[MaxPool2D], x: Array, run: _Pass) -> Array:
-    kernel, space, stride = _pooling(node)
-    x = _bordered(node, x, -np.inf)
-    if kernel == stride:
-        return _max_of_blocks(x, kernel, space)
-    return _max_of_windows(x, kernel, space, stride)
+    return _max_of_windows(_bordered(node, x, -np.inf), *_pooling(node))
 
 
-# Both jitted, as JAX's own functions are: ten operations would be a fifth of an eager LeNet's step.
-# The gradient of `reduce_window` halves the speed of a whole step (0.10), that of `max` shares a
-# tie among its equals; of these it goes to the first.
-
-
+# Jitted, as JAX's own functions are: ten operations would be a fifth of an eager LeNet's step.
 @partial(jax.jit, static_argnames=("kernel", "space", "stride"))
 def _max_of_windows(
     x: Array, kernel: tuple[int, ...], space: tuple[int, ...], stride: tuple[int, ...]
 ) -> Array:
+    # The gradient of `reduce_window` halves the speed of a whole step (0.10), that of `max` shares
+    # a tie among its equals; this goes to the first. Asking who equals the maximum would not do:
+    # XLA computes a window's numbers again where they are compared, and rounds them differently.
     first, *others = _windows(x, kernel, space, stride, (1, 1))
     for window in others:
         first = jnp.where(window > first, window, first)
     return first
-
-
-@partial(jax.jit, static_argnames=("kernel", "space"))
-def _max_of_blocks(x: Array, kernel: tuple[int, ...], space: tuple[int, ...]) -> Array:
-    """Where windows do not overlap, x is cut into them, which is faster with two threads."""
-    (height, width), (rows, columns) = kernel, space
-    inside = x[:, : rows * height, : columns * width]
-    return _max_of_each(inside.reshape(len(x), rows, height, columns, width, -1))
-
-
-@jax.custom_vjp  # type: ignore[untyped-decorator]
-def _max_of_each(blocks: Array) -> Array:
-    """[N, rows, height, columns, width, C] -> [N, rows, columns, C]."""
-    return blocks.max(axis=(2, 4))
-
-
-def _remember_blocks(blocks: Array) -> tuple[Array, tuple[Array, Array]]:
-    y = _max_of_each(blocks)
-    return y, (blocks, y)
-
-
-def _give_to_the_first(remembered: tuple[Array, Array], dy: Array) -> tuple[Array]:
-    blocks, y = remembered
-    height, width = blocks.shape[2], blocks.shape[4]
-    won, taken = [], jnp.zeros(y.shape, bool)
-    for i, j in np.ndindex(height, width):
-        equal = blocks[:, :, i, :, j] == y
-        won.append(equal & ~taken)
-        taken |= equal
-    lines = [jnp.stack(won[i * width : (i + 1) * width], axis=3) for i in range(height)]
-    return (jnp.where(jnp.stack(lines, axis=2), dy[:, :, None, :, None], 0),)
-
-
-_max_of_each.defvjp(_remember_blocks, _give_to_the_first)
 
 
 def avg_pool2d(node: Node[AvgPool2D], x: Array, run: _Pass) -> Array:
