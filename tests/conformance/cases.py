@@ -211,6 +211,21 @@ LAYERS = [
         IMAGE,
         _up(5, 3, stride=(2, 3), padding=1, output_padding=1, use_bias=False),
     ),
+    # A compiler may compute what is pooled again, for the gradient, and round it differently.
+    Case(
+        "max_pool2d-of-batch_norm",
+        _model(
+            [
+                _conv("before", 6, 3, padding=1, use_bias=False),
+                BatchNorm(name="norm", momentum=0.25, epsilon=0.125),
+                ReLU(),
+                MaxPool2D(kernel_size=2),
+                Flatten(),
+                _dense("head", 2),
+            ],
+            IMAGE,
+        ),
+    ),
     _layer_case("max_pool2d", IMAGE, MaxPool2D(kernel_size=2)),
     _layer_case("max_pool2d-overlapping", IMAGE, MaxPool2D(kernel_size=3, stride=2)),
     _layer_case("max_pool2d-2x3-stride-1x2", IMAGE, MaxPool2D(kernel_size=(2, 3), stride=(1, 2))),
