@@ -161,8 +161,9 @@ class WideKernel:
         splits = plan.batch >= _LEAST_WIDTH and work <= _UNPACKED < work * space[1]
         self._columns = space[1] if splits else 1
         self._met_by_column = [self._by_column(met) for met in self._strips.met]
-        self._dmet = aligned.empty_like(self._strips.met[0])
-        self._dmet_by_column = self._by_column(self._dmet)
+        self._turned_met = [met.swapaxes(1, 2) for met in self._strips.met]
+        self._row_dmet = aligned.empty_like(self._strips.met[0])
+        self._row_dmet_by_column = self._by_column(self._row_dmet)
 
     def start(self) -> None:
         self._strips.fill()
@@ -188,13 +189,13 @@ class WideKernel:
 
     def backward(self, row: int, view: _View) -> None:
         flat, by_column = view
-        np.matmul(flat, self._strips.met[row].swapaxes(1, 2), out=self._added)
+        np.matmul(flat, self._turned_met[row], out=self._added)
         np.add(self._sum, self._added, out=self._sum)
         if self._needs_input_gradient:
             weight = self._flat_wide.swapaxes(1, 2)
-            np.matmul(weight[:, None], by_column, out=self._dmet_by_column)
+            np.matmul(weight[:, None], by_column, out=self._row_dmet_by_column)
             dmet = self._strips.dmet[row]
-            np.add(dmet, self._dmet, out=dmet)
+            np.add(dmet, self._row_dmet, out=dmet)
 
     def finish_back(self) -> Array | None:
         np.copyto(self._flat_dwide, self._sum)
@@ -211,9 +212,9 @@ class WideKernel:
 
 def _in_blocks(wide: Array, node: Node[Conv2D]) -> list[Array]:
     """Return where the weight lies in the rows of each place of the block."""
-    (height, width), down = pair(node.layer.kernel_size), pair(node.layer.dilation)[0]
-    places = product(range(wide.shape[0]), range(wide.shape[1]))
+    block, _, _, tall, _, taps = wide.shape
+    extent, width, down = tall - block + 1, taps - block + 1, pair(node.layer.dilation)[0]
     return [
-        wide[p, q, :, p : p + (height - 1) * down + 1 : down, :, q : q + width].swapaxes(1, 2)
-        for p, q in places
+        wide[p, q, :, p : p + extent : down, :, q : q + width].swapaxes(1, 2)
+        for p, q in product(range(block), repeat=2)
     ]
