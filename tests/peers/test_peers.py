@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -37,23 +38,33 @@ def _samples(workload: str) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((12, *_SHAPES[workload]), dtype=np.float32)
 
 
+def _seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the weights that a peer draws the same in every run: some seed by the clock."""
+    seeds, default_rng = itertools.count(), np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda *_: default_rng(next(seeds)))
+    np.random.seed(0)  # noqa: NPY002 (pydynet draws from it)
+
+
 @pytest.mark.parametrize(
     ("name", "workload"), [(name, work) for name, peer in _PEERS.items() for work in peer.WORKLOADS]
 )
-def test_the_loss_of_a_repeated_batch_falls(name: str, workload: str) -> None:
+def test_the_loss_of_a_repeated_batch_falls(
+    name: str, workload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From call to call, too: a second one goes on where the first ended.
 
-    Not from step to step: most draw their own weights, and momentum overshoots near zero.
+    Not from step to step: Adam's first steps may climb, and momentum overshoots near zero.
     """
     x, y = _samples(workload), np.random.default_rng(1).integers(0, 10, 12)
     given = x.copy()
+    _seed(monkeypatch)
     train = _PEERS[name].prepare(workload, x, y, mode="eager", threads=1)
     order = np.tile(np.arange(3, 11), (5, 1))
     first, second = train(order), train(order)
     for losses in (first, second):
         assert losses.shape == (5,)
         assert np.isfinite(losses).all()
-    assert max(first[1:]) < first[0]
+    assert first[-1] < first[0]
     assert max(second) < first[0]
     np.testing.assert_array_equal(x, given)
 
