@@ -6,7 +6,7 @@ layers, losses and optimizer; the harness draws everything random, feeds arrays,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -64,10 +64,10 @@ class Trainer(Protocol):
         keep-mask of every dropout; with None the framework draws its own in training.
         """
 
-    def train(self, batches: Sequence[Batch]) -> np.ndarray:
+    def train(self, batches: Iterable[Batch]) -> np.ndarray:
         """Take one optimizer step per batch, in order.
 
-        Returns the mean loss before each step, [len(batches)], and only when the last update has
+        Returns the mean loss before each step, [batches], and only when the last update has
         been applied.
         """
 
@@ -99,11 +99,12 @@ class Instrumented(Trainer, Protocol):
     def compilations(self) -> int:
         """Return how many compilations this process has made so far."""
 
-    def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], list[Batch]]:
+    def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], Iterable[Batch]]:
         """Take over a whole split, x [samples, *model.input]; its arrays will not be written to.
 
-        Returns what stages the batches whose rows are given, int [steps, batch], as `stage` would,
-        for `train` alone; without masks. For backends that gather faster on the device.
+        Returns what stages the batches whose rows are given, int64 [steps, batch], as `stage`
+        would, for `train` alone; without masks. It may gather each as `train` comes to it: what
+        was written last is still in the cache. For backends that are faster so.
         """
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from time import perf_counter
@@ -820,7 +820,8 @@ class _Trainer:
         native = {key: place(mask.astype(self._dtype)) for key, mask in (masks or {}).items()}
         return _Batch(place(x), place(y), native)
 
-    def train(self, batches: Sequence[_Batch]) -> np.ndarray:
+    def train(self, batches: Iterable[_Batch]) -> np.ndarray:
+        batches = list(batches)
         steps = range(self._step, self._step + len(batches))
         losses = self._steps(batches, [self._model.optimizer.rate(step) for step in steps])
         self._step += len(batches)

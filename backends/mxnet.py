@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
@@ -914,7 +914,15 @@ class _Trainer:
         ]
         return _Batch(self._staged(x), self._staged(y), scales)
 
-    def train(self, batches: Sequence[_Batch]) -> np.ndarray:
+    def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], Iterable[_Batch]]:
+        images, labels = self._staged(x), self._staged(y)
+
+        def gather(rows: Array) -> _Batch:
+            return _Batch(images.take(rows), labels.take(rows), [])
+
+        return lambda order: map(gather, self._staged(order))
+
+    def train(self, batches: Iterable[_Batch]) -> np.ndarray:
         losses = []
         for batch in batches:
             before = self._statistics() if self._dtype == "float64" else {}

@@ -7,7 +7,7 @@ functions are used as they are for what no plan is worth. No compiler, no framew
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -170,12 +170,15 @@ class _Trainer:
     def stage(self, x: Array, y: Array, masks: Masks | None) -> _Batch:
         return x, y, masks
 
-    def train(self, batches: Sequence[_Batch]) -> Array:
-        means = np.empty(len(batches), self._parameters.flat.dtype)
-        for i, batch in enumerate(batches):
-            means[i] = self._derive(batch)
+    def hold(self, x: Array, y: Array) -> Callable[[Array], Iterable[_Batch]]:
+        return lambda order: ((x.take(rows, 0), y.take(rows, 0), None) for rows in order)
+
+    def train(self, batches: Iterable[_Batch]) -> Array:
+        means = []
+        for batch in batches:
+            means.append(self._derive(batch))
             self._update()
-        return means
+        return np.array(means, self._parameters.flat.dtype)
 
     def split(self, batch: _Batch) -> dict[str, float]:
         """Take one step; return the seconds that its parts took."""

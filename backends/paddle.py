@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -897,7 +897,16 @@ class _Trainer:
         native = masks and {key: self._mask(key, mask) for key, mask in masks.items()}
         return _Batch(paddle.to_tensor(x), paddle.to_tensor(y), native)
 
-    def train(self, batches: Sequence[_Batch]) -> np.ndarray:
+    def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], list[_Batch]]:
+        # `to_tensor` copies, so that a batch that NumPy gathers is moved twice.
+        images, labels = paddle.to_tensor(x), paddle.to_tensor(y)
+
+        def gather(rows: Tensor) -> _Batch:
+            return _Batch(paddle.gather(images, rows), paddle.gather(labels, rows), None)
+
+        return lambda order: [gather(rows) for rows in map(paddle.to_tensor, order)]
+
+    def train(self, batches: Iterable[_Batch]) -> np.ndarray:
         losses = []
         for batch in batches:
             loss = self._mean_loss(*batch)

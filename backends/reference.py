@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -894,7 +894,7 @@ class _Trainer:
     def stage(self, x: Array, y: Array, masks: Masks | None) -> tuple[Array, Array, Masks | None]:
         return x, y, masks
 
-    def train(self, batches: Sequence[tuple[Array, Array, Masks | None]]) -> Array:
+    def train(self, batches: Iterable[tuple[Array, Array, Masks | None]]) -> Array:
         return np.stack([self._train_one(*batch) for batch in batches])
 
     def gradients(self, batch: tuple[Array, Array, Masks | None]) -> tuple[float, Weights]:

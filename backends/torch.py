@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -672,7 +672,18 @@ class _Trainer:
         native = masks and {key: self._tensor(mask).to(self._dtype) for key, mask in masks.items()}
         return _Batch(self._image(x), self._tensor(y), native)
 
-    def train(self, batches: Sequence[_Batch]) -> np.ndarray:
+    def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], Iterable[_Batch]]:
+        # Held with channels as the last axis: `index_select` makes its output contiguous.
+        last, first = ((0, 2, 3, 1), (0, 3, 1, 2)) if x.ndim == 4 else [range(x.ndim)] * 2
+        images, labels = self._image(x).permute(*last), self._tensor(y)
+
+        def gather(rows: Tensor) -> _Batch:
+            batch = images.index_select(0, rows).permute(*first)
+            return _Batch(batch, labels.index_select(0, rows), None)
+
+        return lambda order: map(gather, self._tensor(order))
+
+    def train(self, batches: Iterable[_Batch]) -> np.ndarray:
         losses = []
         for batch in batches:
             loss = self._mean_loss(*batch)

@@ -5,7 +5,7 @@ Targets are in the form of the contract (`worker.cast_targets`); x is converted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..backends.contract import Batch, Trainer
 
 _MOST_HELD = 2**30  # bytes: what is larger may not fit on the device
 
-Feeder = Callable[[np.ndarray], list[Batch]]
+Feeder = Callable[[np.ndarray], Iterable[Batch]]
 
 
 def feeder(trainer: Trainer, x: np.ndarray, y: np.ndarray, dtype: str) -> Feeder:
