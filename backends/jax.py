@@ -248,7 +248,8 @@ def _give_to_the_first(blocks: Array, dy: Array) -> tuple[Array]:
     for window in others:
         leads.append(window > best)
         best = jnp.maximum(best, window)
-    shares, led_later = [], jnp.zeros(dy.shape, bool)
+    shares: list[Array] = []
+    led_later = jnp.zeros(dy.shape, bool)
     for lead in reversed(leads):  # the last to take the lead keeps it
         shares.insert(0, jnp.where(lead & ~led_later, dy, 0))
         led_later |= lead

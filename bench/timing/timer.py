@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
@@ -81,7 +81,7 @@ class Case(NamedTuple):
         """Gather and stage the batches of one block."""
         return stage(trainer, self.x, self.y, self.task.execution.dtype, self.order)
 
-    def feed(self, trainer: Trainer) -> Callable[[], list[Any]]:
+    def feed(self, trainer: Trainer) -> Callable[[], Iterable[Any]]:
         """Return what makes the same batches ready for `train` in the fastest way, every time."""
         return partial(feeder(trainer, self.x, self.y, self.task.execution.dtype), self.order)
 
