@@ -14,6 +14,7 @@ from typing import Any
 
 import filelock
 import numpy as np
+import psutil
 import pytest
 from msgspec import structs
 
@@ -382,6 +383,26 @@ def test_an_adapter_takes_turns_with_a_loop_by_hand(bakeoff: Command, home: Path
     ours, theirs = ratio["samples_per_second"], ratio["rival_samples_per_second"]
     assert middle == pytest.approx(ours["median"] / theirs["median"], rel=0.5)
     assert "native.numpy" in Path("b/report.md").read_text()
+
+
+def test_a_rival_shares_the_core_of_what_it_is_compared_with(home: Path) -> None:
+    command = [sys.executable, "-m", "bakeoff.bench.cli", "bench", "mnist-mlp", "--backend",
+               "numpy", "--against-native", "--no-parity", "--output", "b"]  # fmt: skip
+    found: list[psutil.Process] = []
+
+    def has_started() -> bool:
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            words, folder = process.info["cmdline"] or [], process.info["cwd"] or ""
+            if "--rival" in words and folder.startswith(str(home)):
+                found.append(process)
+        return bool(found)
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
+        assert wait_until(has_started)
+        theirs, ours = found[0].cpu_affinity(), found[0].parent().cpu_affinity()
+        bench.terminate()
+    assert theirs == ours
+    assert len(theirs) == 1
 
 
 @pytest.mark.parametrize(
