@@ -120,6 +120,7 @@ def _against_rivals(
     parts: Sequence[str],
 ) -> Section:
     """Return the section of backends that took turns with rivals: ratios, and no ranking."""
+    brief = tables.brief_of_comparisons(compared)
     return Section(
         name=f"{words.plain(facts.name)}: {said}",
         description=words.plain(facts.description),
@@ -127,8 +128,8 @@ def _against_rivals(
         facts=about.of_benchmark(facts, found, parts),
         workload=facts,
         entries=[],
-        brief=tables.brief_of_comparisons(compared),
-        tables=_present(*_comparisons(compared), tables.of_certificates(found, parts)),
+        brief=brief,
+        tables=_present(*_comparisons(compared), tables.of_certificates(found, parts)) or [brief],
         problems=list(_problems(found, parts)),
     )
 

@@ -68,6 +68,11 @@ def pairs(process: Process) -> list[float]:
     return ratios[steady(ratios)[0] :]
 
 
+def ratio(processes: Iterable[Process]) -> Interval:
+    """Return how many times as fast as its rival the adapter is, with the interval."""
+    return bootstrap_median([pairs(process) for process in processes])
+
+
 def _is_clean(sample: Sample) -> bool:
     return sample.foreign_cores is None or sample.foreign_cores <= FOREIGN_CORES
 

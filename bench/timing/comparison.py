@@ -50,7 +50,7 @@ def with_rival(case: Case, kind: Literal["native", "peers"]) -> Comparison | Non
     theirs = analysis.rates(case.processes, task, "rival")
     if not ours or not theirs or case.ended_badly:
         return None
-    ratio = bootstrap_median([analysis.pairs(process) for process in case.processes])
+    ratio = analysis.ratio(case.processes)
     return Comparison(
         kind=kind,
         workload=task.name,

@@ -12,6 +12,7 @@ from time import monotonic
 from .. import process, records
 from ..job import clean_environment, worker_variables
 from ..records import Measured, Record
+from ..stats import Interval
 from . import analysis
 from .task import Task
 from .task import write as write_task
@@ -45,11 +46,14 @@ class Case:
 
     @property
     def width(self) -> float:
-        """Half the interval of its speed over its median: what more processes make narrower."""
+        """Half the interval over its median, of its speed, or of its ratio to that of a rival."""
         if len(self.processes) < _LEAST_PROCESSES:
             return float("inf")
-        speed = analysis.speed(self.processes, self.task)
-        return (speed.high - speed.low) / (2 * speed.median) if speed else float("inf")
+        if self.task.rival:
+            found: Interval | None = analysis.ratio(self.processes)
+        else:
+            found = analysis.speed(self.processes, self.task)
+        return (found.high - found.low) / (2 * found.median) if found else float("inf")
 
 
 def run(

@@ -38,6 +38,7 @@ from .task import Task
 from .task import read as read_task
 
 _SECONDS = 2.0  # of blocks, of all feeds together
+_RIVAL_SECONDS = 6.0  # the same beside a rival, whose ratio has to be good to a few per cent
 _LEAST_BLOCKS = 5  # of each feed
 _MOST_SECONDS = 60.0  # then three are enough
 _SAMPLE_SECONDS = 0.1
@@ -126,13 +127,17 @@ def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
 
 
 @contextmanager
-def _rival(folder: Path) -> Iterator[Take]:
+def _rival(folder: Path, environment: dict[str, str]) -> Iterator[Take]:
     """Start a rival in a process of its own; give the function by which it takes its turn.
+
+    The environment is what this process began with: an adapter's own settings are not the rival's.
 
     Raises Unsupported where there is no such net by hand.
     """
     command = [sys.executable, "-P", "-m", "bakeoff.bench.timing.timer", "--rival", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:
         assert process.stdin
         assert process.stdout
         ask, answers = process.stdin, process.stdout
@@ -184,6 +189,7 @@ def _confine(threads: int) -> None:
 def _time(task: Task, folder: Path, emit: Emit) -> None:
     if task.rival:
         _confine(task.execution.threads)
+    environment = dict(os.environ)  # an adapter may add to it
     began = perf_counter()
     adapter = backends.load(task.adapter)
     emit(
@@ -208,8 +214,8 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
             for feed, block in blocks(case, trainer).items()
         ]
         if task.rival:
-            feeds.append(stack.enter_context(_rival(folder)))
-        for take in _turns(feeds):
+            feeds.append(stack.enter_context(_rival(folder, environment)))
+        for take in _turns(feeds, _RIVAL_SECONDS if task.rival else _SECONDS):
             emit(take())
     device = task.execution.device
     emit(
@@ -253,19 +259,19 @@ def _taking(
     return lambda: _sample(feed, block, calls, compilations)
 
 
-def _turns(feeds: list[Take]) -> Iterator[Take]:
-    """Yield the feeds in turn, every other round backwards, until there is enough of each."""
+def _turns(feeds: list[Take], enough: float) -> Iterator[Take]:
+    """Yield the feeds in turn, every other round backwards, for `enough` seconds of them."""
     began = perf_counter()
     turns = 0
-    while not _is_enough(turns, perf_counter() - began):
+    while not _is_enough(turns, perf_counter() - began, enough):
         yield from feeds if turns % 2 == 0 else reversed(feeds)
         turns += 1
 
 
-def _is_enough(turns: int, seconds: float) -> bool:
+def _is_enough(turns: int, seconds: float, enough: float) -> bool:
     if turns < _LEAST_BLOCKS:
         return turns >= 3 and seconds > _MOST_SECONDS
-    return seconds > _SECONDS
+    return seconds > enough
 
 
 def _sample(feed: Feed, block: Block, calls: int, compilations: Callable[[], int | None]) -> Sample:

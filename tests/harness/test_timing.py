@@ -385,9 +385,28 @@ def test_an_adapter_takes_turns_with_a_loop_by_hand(bakeoff: Command, home: Path
     assert "native.numpy" in Path("b/report.md").read_text()
 
 
-def test_a_rival_shares_the_core_of_what_it_is_compared_with(home: Path) -> None:
-    command = [sys.executable, "-m", "bakeoff.bench.cli", "bench", "mnist-mlp", "--backend",
-               "numpy", "--against-native", "--no-parity", "--output", "b"]  # fmt: skip
+def test_without_certificates_nothing_is_compared_with_a_rival(
+    bakeoff: Command, home: Path
+) -> None:
+    outcome = bakeoff("bench", "mnist-mlp", "--backend", "numpy", "--against-native",
+                      "--budget", "1s", "--no-parity", "--output", "b", "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert outcome.json()["comparisons"] == []
+    report = Path("b/report.md").read_text()
+    assert "Nothing was compared." in report
+    assert "it has no parity certificate" in report
+
+
+def test_a_rival_has_the_core_of_what_it_is_compared_with_and_not_its_settings(home: Path) -> None:
+    adapter = home / "numpy.py"
+    adapter.write_text(
+        "import os\n"
+        "from bakeoff.backends.numpy import *\n"
+        "from bakeoff.backends.numpy import build, devices, version\n"
+        'os.environ["SET_BY_THE_ADAPTER"] = "yes"\n'
+    )
+    command = [sys.executable, "-P", "-m", "bakeoff.bench.cli", "bench", "mnist-mlp", "--backend",
+               str(adapter), "--against-native", "--no-parity", "--output", "b"]  # fmt: skip
     found: list[psutil.Process] = []
 
     def has_started() -> bool:
@@ -400,9 +419,12 @@ def test_a_rival_shares_the_core_of_what_it_is_compared_with(home: Path) -> None
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
         assert wait_until(has_started)
         theirs, ours = found[0].cpu_affinity(), found[0].parent().cpu_affinity()
+        environment = found[0].environ()
         bench.terminate()
     assert theirs == ours
     assert len(theirs) == 1
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert "SET_BY_THE_ADAPTER" not in environment
 
 
 @pytest.mark.parametrize(
