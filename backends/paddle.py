@@ -813,6 +813,7 @@ DEVIATIONS: dict[str, Deviation] = {
 }
 
 
+_GRAPH_FLAGS = ("FLAGS_enable_pir_in_executor_trace_run", "FLAGS_eager_delete_tensor_gb")
 _GPU_FLAGS = {"FLAGS_cudnn_exhaustive_search": False}
 
 
@@ -834,7 +835,7 @@ def device_memory(device: str) -> int | None:
 def settings(execution: Execution) -> dict[str, str]:
     made = {"set_num_threads": str(execution.threads)}
     if execution.mode == "compiled":
-        made["to_static"] = "full_graph=True"
+        made |= {"to_static": "full_graph=True"} | {name: os.environ[name] for name in _GRAPH_FLAGS}
     if execution.device == "cpu":
         return made
     return made | {"TF32": "off", **{name: str(value) for name, value in _GPU_FLAGS.items()}}

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,6 +39,7 @@ from .task import read as read_task
 
 _SECONDS = 2.0  # of blocks, of all feeds together
 _RIVAL_SECONDS = 6.0  # the same beside a rival, whose ratio has to be good to a few per cent
+_REST_SECONDS = 0.1  # before each turn beside a rival: BLAS's threads spin for a while when idle
 _LEAST_BLOCKS = 5  # of each feed
 _MOST_SECONDS = 60.0  # then three are enough
 _SAMPLE_SECONDS = 0.1
@@ -215,7 +216,9 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
         ]
         if task.rival:
             feeds.append(stack.enter_context(_rival(folder, environment)))
-        for take in _turns(feeds, _RIVAL_SECONDS if task.rival else _SECONDS):
+        enough, rest = (_RIVAL_SECONDS, _REST_SECONDS) if task.rival else (_SECONDS, 0.0)
+        for take in _turns(feeds, enough):
+            sleep(rest)
             emit(take())
     device = task.execution.device
     emit(
