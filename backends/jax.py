@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -664,6 +664,9 @@ def build(
     jax.config.update("jax_enable_x64", True)
     # On a GPU, JAX (0.10) would otherwise multiply float32 matrices in TF32.
     jax.config.update("jax_default_matmul_precision", "highest")
+    # Not `device_put(x, device)`, which commits an array to its device: JAX (0.10) then fills each
+    # zeros_like, such as an eager ReLU makes, by a callback: two per cent of an eager MLP's step.
+    jax.config.update("jax_default_device", _device(execution.device))
     _compiled()
     return _Trainer(model, weights, execution, seed, state)
 
@@ -751,7 +754,7 @@ class _Trainer:
     ) -> None:
         slots, step = starting_state(model, weights, state)
         self._model, self._seed = model, seed
-        self._device = _device(execution.device)
+        self._on_cpu = execution.device == "cpu"
         self._axes = native_axes(LAYOUT, model)
         self._native, self._slots = OPTIMIZERS[type(model.optimizer)](model.optimizer)
         self._dtype, self._count = execution.dtype, step
@@ -762,6 +765,7 @@ class _Trainer:
             self._compile()
         else:
             self.split = self._split  # compiled, a step is one call: nothing can be told apart
+            self._native = lru_cache(1)(self._native)  # a rate that stays makes it once
             # Counting is no work for the device: there it costs as much as any operation.
             self._state = self._state._replace(step=np.array(step, np.int32))
 
@@ -770,7 +774,7 @@ class _Trainer:
         return _Batch(self._tensor(x), self._tensor(y), native)
 
     def _hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], list[_Rows]]:
-        held = jax.device_put((np.ascontiguousarray(_channels_last(x)), y), self._device)
+        held = jax.device_put((np.ascontiguousarray(_channels_last(x)), y))
         return lambda order: [_Rows(rows, *held) for rows in order.astype(np.int32)]
 
     def train(self, batches: Iterable[_Batch | _Rows]) -> np.ndarray:
@@ -854,7 +858,7 @@ class _Trainer:
 
     def _split(self, batch: _Batch) -> dict[str, float]:
         weights, statistics, optimizer, step = self._state
-        rate = np.array(self._model.optimizer.rate(self._count), self._dtype)
+        rate = np.array(self._model.optimizer.rate(self._count), self._dtype).item()
         began = perf_counter()
         loss, back, statistics = jax.block_until_ready(
             jax.vjp(
@@ -897,8 +901,7 @@ class _Trainer:
         if isinstance(first, _Rows):
             indices = np.stack([batch.indices for batch in batches])
             return scan(state, rates, first._replace(indices=indices))
-        on_cpu = self._device.platform == "cpu"
-        stacked = jax.tree.map(lambda *a: stack(a) if on_cpu else _stack(*a), *batches)
+        stacked = jax.tree.map(lambda *a: stack(a) if self._on_cpu else _stack(*a), *batches)
         return scan(state, rates, stacked)
 
     def _scan(self, state: _State, rates: Array, batches: _Batch | _Rows) -> tuple[_State, Array]:
@@ -924,12 +927,12 @@ class _Trainer:
         state = self._native(np.array(0, self._dtype)).init(trainable)
         loaded = _State(trainable, statistics, optax.tree.set(state, **known), count)
         # A step overwrites what it is given: an alias would reach into the caller's arrays.
-        return jax.device_put(loaded, self._device, may_alias=False)
+        return jax.device_put(loaded, may_alias=False)
 
     def _tensor(self, array: np.ndarray) -> Array:
         native = np.ascontiguousarray(_channels_last(array))
         # A CPU step takes NumPy arrays over faster than `device_put` does (0.10).
-        return native if self._device.platform == "cpu" else jax.device_put(native, self._device)
+        return native if self._on_cpu else jax.device_put(native)
 
     def _arrays(self, tensors: Arrays) -> Weights:
         """Copy native tensors, by the weights' names, into canonical arrays."""
