@@ -39,7 +39,7 @@ from .task import read as read_task
 
 _SECONDS = 2.0  # of blocks, of all feeds together
 _RIVAL_SECONDS = 6.0  # the same beside a rival, whose ratio has to be good to a few per cent
-_REST_SECONDS = 0.1  # before each turn beside a rival: BLAS's threads spin for a while when idle
+_REST_SECONDS = 0.25  # before such a turn: idle threads spin, those of Intel's OpenMP for 0.2 s
 _LEAST_BLOCKS = 5  # of each feed
 _MOST_SECONDS = 60.0  # then three are enough
 _SAMPLE_SECONDS = 0.1
@@ -216,8 +216,8 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
         ]
         if task.rival:
             feeds.append(stack.enter_context(_rival(folder, environment)))
-        enough, rest = (_RIVAL_SECONDS, _REST_SECONDS) if task.rival else (_SECONDS, 0.0)
-        for take in _turns(feeds, enough):
+        rest = _REST_SECONDS if task.rival and task.execution.threads > 1 else 0.0
+        for take in _turns(feeds, _RIVAL_SECONDS if task.rival else _SECONDS):
             sleep(rest)
             emit(take())
     device = task.execution.device
