@@ -683,8 +683,10 @@ class _Trainer:
         return _Batch(self._image(x), self._tensor(y), native)
 
     def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], Iterable[_Batch]]:
-        # Held with channels as the last axis: what is gathered is contiguous in that order.
-        last, first = ((0, 2, 3, 1), (0, 3, 1, 2)) if x.ndim == 4 else [range(x.ndim)] * 2
+        # Held with channels as the last axis: what is gathered is contiguous in that order. One
+        # channel lies as it is, with the strides of `stage`: others would be compiled for anew.
+        several = x.ndim == 4 and x.shape[1] > 1
+        last, first = ((0, 2, 3, 1), (0, 3, 1, 2)) if several else [range(x.ndim)] * 2
         held = np.ascontiguousarray(x.transpose(last))
         if self._device.type == "cpu":
 

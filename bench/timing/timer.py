@@ -172,7 +172,7 @@ def serve(folder: Path) -> None:
             return
         _, x, y, order = read_inputs(task, folder)
         train = rival.prepare(task.model.name, x, y, mode=mode, threads=threads)
-        take = _taking("rival", lambda: train(order))
+        take = _warmed(lambda: train(order), "rival")
         answers.write(b"\n")
         for _ in sys.stdin.buffer:
             answers.write(msgspec.json.encode(take()) + b"\n")
@@ -210,8 +210,9 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
     with ExitStack() as stack:
+        taking = _warmed if task.rival else _taking
         feeds = [
-            _taking(feed, block, partial(_instrument, trainer, "compilations", lambda: None))
+            taking(block, feed, partial(_instrument, trainer, "compilations", lambda: None))
             for feed, block in blocks(case, trainer).items()
         ]
         if task.rival:
@@ -249,7 +250,7 @@ def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
 
 
 def _taking(
-    feed: Feed, block: Block, compilations: Callable[[], int | None] = lambda: None
+    block: Block, feed: Feed, compilations: Callable[[], int | None] = lambda: None
 ) -> Take:
     """Run the first block of its length, which may compile, and the next, which tells how many of
     them make a sample that is long against the clock of the machine's load (10 ms). Return the
@@ -260,6 +261,21 @@ def _taking(
     block()
     calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
     return lambda: _sample(feed, block, calls, compilations)
+
+
+def _warmed(
+    block: Block, feed: Feed, compilations: Callable[[], int | None] = lambda: None
+) -> Take:
+    """As `_taking`, but a sample comes after a block that is not timed: the other's turn left the
+    caches cold and the threads asleep.
+    """
+    take = _taking(block, feed, compilations)
+
+    def warm_up_and_take() -> Sample:
+        block()
+        return take()
+
+    return warm_up_and_take
 
 
 def _turns(feeds: list[Take], enough: float) -> Iterator[Take]:
