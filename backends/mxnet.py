@@ -7,6 +7,7 @@ Images are kept in MXNet's own NCHW. MXNet has no call for its threads: it reads
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -24,8 +25,16 @@ if np.lib.NumpyVersion(np.__version__) >= "1.24.0":
         "make one that fits: bakeoff install mxnet"
     )
 
-# Read by libgomp when MXNet loads it: threads that wait by spinning starve each other.
+# Read by libgomp when MXNet loads it. Threads that spin without end starve each other; to wake one
+# that sleeps costs more than most operators: 2 to 4 times the step. So they spin for a moment.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# A copy by several threads leaves a second team of them, beside which libgomp does not spin at all.
+os.environ.setdefault("MXNET_CPU_PARALLEL_SIZE", str(2**31 - 1))
+if sys.platform == "linux":
+    # M_ARENA_MAX of glibc. An arena of the engine's thread goes back to the system and is faulted
+    # in again, a tenth of a step and more, in one process and not in another; the first does not.
+    ctypes.CDLL(None).mallopt(-8, 1)
 # MXNet's own OpenBLAS (1.9.1) takes a newer CPU for one without AVX: 2.2 times the time.
 if "avx2" in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""):
     os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
@@ -796,7 +805,7 @@ def devices() -> list[str]:
 
 
 def settings(execution: Execution) -> dict[str, str]:
-    names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_CORETYPE"]
+    names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_CORETYPE"]
     if execution.device != "cpu":
         names += ["MXNET_CUDNN_AUTOTUNE_DEFAULT", "NVIDIA_TF32_OVERRIDE"]
     made = {name: os.environ[name] for name in names if name in os.environ}
