@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +76,7 @@ from .contract import (
 
 Lowered = tuple[nn.Module, dict[str, Tensor]]  # the native layer, its variables by role
 _TensorMasks = dict[str, Tensor]
+_Batch = tuple[Tensor, Tensor, _TensorMasks | None]
 
 LAYOUT: Layout = {}  # PyTorch's own order of axes is the canonical one
 
@@ -626,12 +627,6 @@ def _on_arguments(guards: Sequence[Any]) -> list[bool]:
     return [all(kept) for kept in zip(without_modules, without_globals, strict=True)]
 
 
-class _Batch(NamedTuple):
-    x: Tensor
-    y: Tensor
-    masks: _TensorMasks | None
-
-
 def _lower(nodes: Sequence[Node[Layer]]) -> tuple[_Sequence, dict[str, Tensor]]:
     """Return the native network of `nodes`, and its parameters by canonical name."""
     modules: list[nn.Module] = []
@@ -658,10 +653,9 @@ class _Trainer:
         self._network.to(self._device, self._dtype, memory_format=torch.channels_last)
         self._variables = {name: variables[name] for name in model.weights}
         self._parameters = {name: self._variables[name] for name in model.trainable}
+        self._trained = list(self._parameters.values())
         make_optimizer = OPTIMIZERS[type(model.optimizer)]
-        self._optimizer, self._slots = make_optimizer(
-            model.optimizer, list(self._parameters.values())
-        )
+        self._optimizer, self._slots = make_optimizer(model.optimizer, self._trained)
         self._load(weights, slots)
         network, loss = self._network, LOSSES[type(model.loss)](model.loss)
 
@@ -680,26 +674,27 @@ class _Trainer:
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         native = masks and {key: self._tensor(mask).to(self._dtype) for key, mask in masks.items()}
-        return _Batch(self._image(x), self._tensor(y), native)
+        return self._image(x), self._tensor(y), native
 
     def hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], Iterable[_Batch]]:
         # Held with channels as the last axis: what is gathered is contiguous in that order. One
         # channel lies as it is, with the strides of `stage`: others would be compiled for anew.
         several = x.ndim == 4 and x.shape[1] > 1
-        last, first = ((0, 2, 3, 1), (0, 3, 1, 2)) if several else [range(x.ndim)] * 2
-        held = np.ascontiguousarray(x.transpose(last))
+        held = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if several else x
         if self._device.type == "cpu":
 
             def gather_by_numpy(rows: np.ndarray) -> _Batch:  # it takes less time per call
-                batch = torch.from_numpy(held.take(rows, 0).transpose(first))
-                return _Batch(batch, torch.from_numpy(y.take(rows, 0)), None)
+                batch = torch.from_numpy(held.take(rows, 0))
+                batch = batch.permute(0, 3, 1, 2) if several else batch
+                return batch, torch.from_numpy(y.take(rows, 0)), None
 
             return partial(map, gather_by_numpy)
         images, labels = self._tensor(held), self._tensor(y)
 
         def gather(rows: Tensor) -> _Batch:
-            batch = images.index_select(0, rows).permute(*first)
-            return _Batch(batch, labels.index_select(0, rows), None)
+            batch = images.index_select(0, rows)
+            batch = batch.permute(0, 3, 1, 2) if several else batch
+            return batch, labels.index_select(0, rows), None
 
         return lambda order: map(gather, self._tensor(order))
 
@@ -742,18 +737,22 @@ class _Trainer:
     def _take_step(self) -> None:
         spec = self._model.optimizer
         if spec.clip_value or spec.clip_norm:
-            _clip(spec, list(self._parameters.values()))
+            _clip(spec, self._trained)
         self._optimizer.param_groups[0]["lr"] = spec.rate(self._step)
         self._optimizer.step()
-        self._optimizer.zero_grad()
+        self._forget_gradients()
         self._step += 1
+
+    def _forget_gradients(self) -> None:
+        for parameter in self._trained:  # `zero_grad` does it under a hook of the profiler
+            parameter.grad = None
 
     def gradients(self, batch: _Batch) -> tuple[float, Weights]:
         with self._statistics_kept():
             loss = self._mean_loss(*batch)
         loss.backward()
         gradients = {name: self._array(name, p.grad) for name, p in self._parameters.items()}
-        self._optimizer.zero_grad()
+        self._forget_gradients()
         return loss.item(), gradients
 
     def activations(self, batch: _Batch) -> dict[str, np.ndarray]:
@@ -766,7 +765,8 @@ class _Trainer:
         hooks = [module.register_forward_hook(keep) for module in keyed]
         try:
             with self._statistics_kept():
-                self._network(batch.x, batch.masks)
+                x, _, masks = batch
+                self._network(x, masks)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -91,7 +91,7 @@ def with_cliffs(measurements: Sequence[Measurement]) -> list[Measurement]:
             return m
         words = (
             f"a cliff: {_speed(m) / before:.2f} of the speed with 1 thread; threads that wait for "
-            "one another by spinning starve when a core is taken from them"
+            "one another asleep are slow to wake, and those that spin starve when a core is taken"
         )
         return structs.replace(m, flags=[*m.flags, words])
 
