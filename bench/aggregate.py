@@ -145,6 +145,7 @@ def _comparisons(folder: Path, spec: RunSpec, rows: list[Row]) -> Iterator[Compa
                     workload=facts.name,
                     phase="train",
                     batch_size=facts.batch_size,
+                    device=spec.device,
                     threads=spec.threads,
                     mode=mode,
                     subject=subject,

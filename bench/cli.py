@@ -56,6 +56,8 @@ def _split(value: str | None) -> tuple[str, ...] | None:
     parts = tuple(part.strip() for part in value.split(","))
     if not all(parts):
         raise InputError(f'"{value}": expected names separated by commas, such as numpy,torch')
+    if twice := [part for part in parts if parts.count(part) > 1]:
+        raise InputError(f'"{twice[0]}" is named twice in "{value}"; name each once')
     return parts
 
 
@@ -76,10 +78,8 @@ def _choice(option: str, value: str, legal: tuple[str, ...]) -> Any:
 
 def _numbers(option: str, value: str) -> tuple[int, ...]:
     numbers = _split(value) or ()
-    if wrong := [n for n in numbers if not n.isdecimal() or int(n) < 1 or numbers.count(n) > 1]:
-        raise InputError(
-            f'{option} "{wrong[0]}": expected different numbers of 1 or more, such as 1,8,64'
-        )
+    if wrong := [n for n in numbers if not n.isdecimal() or int(n) < 1]:
+        raise InputError(f'{option} "{wrong[0]}": expected numbers of 1 or more, such as 1,8,64')
     return tuple(int(number) for number in numbers)
 
 
@@ -439,7 +439,7 @@ def bench(
         typer.Option(help="Backends, separated by commas; all that are found by default."),
     ] = None,
     mode: Annotated[str, typer.Option(help="eager, compiled, or both: eager,compiled.")] = "eager",
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or several: cpu,cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     batch_size: Annotated[
         str | None, typer.Option(metavar="1,8,64", help="Instead of the workload's; a model's: 64.")
@@ -488,7 +488,7 @@ def bench(
         backends=_split(backend),
         pythons=_pythons(python or []),
         modes=_choices("--mode", mode, ("eager", "compiled")),
-        device=device,
+        devices=_split(device) or (),
         dtype=_choice("--dtype", dtype, ("float32", "float64")),
         batch_sizes=_numbers("--batch-size", batch_size) if batch_size else None,
         threads=_numbers("--threads", threads),

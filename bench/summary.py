@@ -172,11 +172,11 @@ class Measurement(Struct, frozen=True, kw_only=True):
     Steady figures are of pre-staged batches, `fed_samples_per_second` has gathering and staging
     inside. `latency_seconds` is `predict` on one sample. Memory is the peak less what the process
     held when its framework was imported. `percent_of_peak` is the analytic GFLOP/s over the SGEMM
-    peak of the same run and threads. `threads_used` is CPU time over wall time in steady blocks.
-    `split` has the seconds of `forward`, `backward` and `update` where the backend lets one see
-    them; `overhead_seconds` is the part of a step that does not grow with the batch, fitted over
-    the batch sizes. `blocks` are the steady samples/s by process; `discarded` counts the blocks in
-    which another process was at work. `flags` say in words what to be wary of.
+    peak of the same run and threads; null but on the CPU. `threads_used` is CPU time over wall time
+    in steady blocks. `split` has the seconds of `forward`, `backward` and `update` where the
+    backend lets one see them; `overhead_seconds` is the part of a step that does not grow with the
+    batch, fitted over the batch sizes. `blocks` are the steady samples/s by process; `discarded`
+    counts the blocks in which another process was at work. `flags` say in words what to be wary of.
     A backend that took turns with a `rival` has no pre-staged figure, but a comparison.
     """
 
@@ -244,6 +244,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     p_value: float
     effect: float
     verdict: Verdict
+    device: str = "cpu"
 
 
 class WorkloadFacts(Struct, frozen=True, kw_only=True):

@@ -137,6 +137,7 @@ def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
         _interval("samples/s", lambda c: c.samples_per_second, numbers.rate),
         _interval("rival's samples/s", lambda c: c.rival_samples_per_second, numbers.rate),
         _number("batch", lambda c: c.batch_size, _count),
+        _text("device", lambda c: words.plain(c.device)),
         _text("mode", lambda c: words.plain(c.mode)),
         _number("threads", lambda c: c.threads, _count),
         _number("p (Mann-Whitney)", lambda c: c.p_value, lambda p: numbers.significant(p, 2)),

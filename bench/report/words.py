@@ -169,17 +169,17 @@ def bench_headline(
     sizes = sorted({m.batch_size for m in finished})
     several = len({m.batch_size for m in measurements}) > 1
     speeds = []
-    for mode, threads in dict.fromkeys((m.mode, m.threads) for m in finished):
+    for work in dict.fromkeys((m.mode, m.device, m.threads) for m in finished):
         for batch in dict.fromkeys([*sizes[:1], *sizes[-1:]]):
-            key = (mode, threads, batch)
-            ours = [m for m in finished if (m.mode, m.threads, m.batch_size) == key]
+            key = (*work, batch)
+            ours = [m for m in finished if (m.mode, m.device, m.threads, m.batch_size) == key]
             against = [
                 c
                 for c in comparisons
-                if c.kind == "backends" and (c.mode, c.threads, c.batch_size) == key
+                if c.kind == "backends" and (c.mode, c.device, c.threads, c.batch_size) == key
             ]
             if ours:
-                where = execution(ours[0], [part for part in parts if part != "device"])
+                where = execution(ours[0], parts)
                 where += [f"batch {batch:,}"] if several else []
                 speeds.append(_speed(ours, against, ", ".join(where)))
     sentences = ["; ".join(speeds or ["Nothing was measured"]) + "."]

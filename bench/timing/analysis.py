@@ -167,7 +167,9 @@ def measurement(
             end.device_memory_mb for end in ends if end.device_memory_mb is not None
         ),
         gflops=gflops,
-        percent_of_peak=100 * gflops / peak if gflops is not None else None,
+        percent_of_peak=100 * gflops / peak
+        if gflops is not None and execution.device == "cpu"
+        else None,
         threads_used=threads_used,
         split={name: median(split[name] for split in splits) for name in splits[0]}
         if splits

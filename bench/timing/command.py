@@ -45,7 +45,7 @@ _UNITS = {"s": 1, "min": 60, "h": 3600}
 _ROOT = __package__.partition(".")[0]
 
 Rivals = Literal["native", "peers"]
-Certificates = dict[tuple[str, str, str, int], Parity]  # of model, backend, mode, threads
+Certificates = dict[tuple[str, str, Execution], Parity]  # of model, backend, execution
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class Request(Struct, frozen=True, kw_only=True):
     backends: tuple[str, ...] | None
     pythons: Mapping[str, Path]
     modes: tuple[Mode, ...]
-    device: str
+    devices: tuple[str, ...]
     dtype: DType
     batch_sizes: tuple[int, ...] | None
     threads: tuple[int, ...]
@@ -67,6 +67,16 @@ class Request(Struct, frozen=True, kw_only=True):
     command: str
     parity: bool = True
     rivals: Rivals | None = None
+
+    @property
+    def executions(self) -> list[Execution]:
+        """Every combination of threads, device and mode, in this order."""
+        return [
+            Execution(device, self.dtype, mode, threads)
+            for threads in self.threads
+            for device in self.devices
+            for mode in self.modes
+        ]
 
 
 def seconds_of(text: str) -> float:
@@ -82,8 +92,8 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
 
     An interrupt ends the timing; what was timed is reported, and 130 returned.
     """
-    for threads in request.threads:
-        plan.check_execution(request.device, threads)
+    for execution in request.executions:
+        plan.check_execution(execution.device, execution.threads)
     plan.check_output(request.output)
     plan.check_unique(list(request.names), "workload")
     found = [subjects.find(name, request.data_dir) for name in request.names]
@@ -159,22 +169,19 @@ def _cases(
         for subject in found
         for phase in request.phases
         for batch_size in request.batch_sizes or (subject.batch_size,)
-        for threads in request.threads
+        for execution in request.executions
         for backend in backends
-        for mode in request.modes
         for rival in _rivals(request.rivals, backend.name)
-        for task in [_task(request, subject, backend, phase, batch_size, threads, mode, rival)]
+        for task in [_task(subject, backend, execution, phase, batch_size, rival)]
     ]
 
 
 def _task(
-    request: Request,
     subject: Subject,
     backend: Backend,
+    execution: Execution,
     phase: Phase,
     batch_size: int,
-    threads: int,
-    mode: Mode,
     rival: str | None,
 ) -> Task:
     assert backend.python
@@ -183,21 +190,21 @@ def _task(
         model=subject.model,
         backend=backend.name,
         adapter=backend.adapter,
-        execution=Execution(request.device, request.dtype, mode, threads),
+        execution=execution,
         phase=phase,
         batch_size=batch_size,
         steps=steps_per_block(subject.model, phase, batch_size),
         inputs=f"../../../inputs/{subject.name}.npz",
         python=backend.python,
-        environment=worker_variables(threads, "../../../code.zip"),
+        environment=worker_variables(execution.threads, "../../../code.zip"),
         rival=rival,
     )
 
 
 def _case_name(task: Task) -> str:
     execution = task.execution
-    parts = [task.name, task.backend, execution.mode, f"{execution.threads}t", task.phase]
-    parts += [str(task.batch_size), *([task.rival] if task.rival else [])]
+    parts = [task.name, task.backend, execution.device, execution.mode, f"{execution.threads}t"]
+    parts += [task.phase, str(task.batch_size), *([task.rival] if task.rival else [])]
     return "-".join(parts)
 
 
@@ -219,11 +226,10 @@ def _certify(
     if not request.parity:
         return {}
     wanted = [
-        certify.Subject(backend, s.name, s.probe, Execution(request.device, request.dtype, mode, n))
-        for s in found
+        certify.Subject(backend, subject.name, subject.probe, execution)
+        for subject in found
         for backend in backends
-        for mode in request.modes
-        for n in request.threads
+        for execution in request.executions
     ]
     certificates = certify.certify(
         wanted,
@@ -236,10 +242,7 @@ def _certify(
     folder.mkdir()
     for certificate in certificates:
         (folder / f"{certificate.key}.json").write_bytes(msgspec.json.encode(certificate))
-    return {
-        (c.model, c.backend, c.execution.mode, c.execution.threads): digest.parity_of(c)
-        for c in certificates
-    }
+    return {(c.model, c.backend, c.execution): digest.parity_of(c) for c in certificates}
 
 
 def _time(
@@ -286,7 +289,7 @@ def _summary(
             case.task,
             case.processes,
             peak=median(peaks[case.task.execution.threads]),
-            parity=certificates.get(_certified(case.task)),
+            parity=certificates.get((case.task.name, case.task.backend, case.task.execution)),
         )
         for case in cases
     ]
@@ -310,10 +313,6 @@ def _summary(
         comparisons=comparisons,
         peaks={str(n): bootstrap_median([[peak] for peak in found]) for n, found in peaks.items()},
     )
-
-
-def _certified(task: Task) -> tuple[str, str, str, int]:
-    return task.name, task.backend, task.execution.mode, task.execution.threads
 
 
 def _exit_code(summary: Summary) -> int:

@@ -150,6 +150,7 @@ def comparison(
         workload=workload,
         phase=phase,
         batch_size=batch,
+        device="cpu",
         threads=1,
         mode=mode,
         subject=subject,

@@ -345,7 +345,7 @@ def test_an_interrupt_keeps_what_was_timed(workload: Path, stop: signal.Signals)
         text=True,
         preexec_fn=mind_interrupts,
     )
-    second = Path("b/cases/tiny-numpy-eager-1t-train-2/0")
+    second = Path("b/cases/tiny-numpy-cpu-eager-1t-train-2/0")
     assert wait_until(second.exists)
     process.send_signal(stop)
     out, err = process.communicate(timeout=60)
@@ -365,6 +365,25 @@ def test_every_process_has_one_number_of_threads(
     assert outcome.code == 0, outcome.err
     found = [(m["threads"], m["parity"]["verdict"]) for m in outcome.json()["measurements"]]
     assert found == [(1, "pass"), (2, "pass")]
+
+
+def test_a_device_that_a_backend_lacks_is_a_result_beside_the_others(
+    bakeoff: Command, workload: Path
+) -> None:
+    outcome = bakeoff("bench", workload, "--backend", "numpy", "--device", "cpu,cuda", "--budget",
+                      "1s", "--output", "b", "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    found = {m["device"]: m for m in outcome.json()["measurements"]}
+    assert (found["cpu"]["status"], found["cuda"]["status"]) == ("ok", "unsupported")
+    assert "this installed build has cpu" in found["cuda"]["reason"]
+    assert found["cuda"]["parity"]["verdict"] == "unsupported"
+
+
+def test_another_device_has_no_share_of_the_peak_of_the_cpu() -> None:
+    task = _task(execution=Execution("cuda", "float32", "eager", 1))
+    found = analysis.measurement(task, [_process([0.1] * 8)], peak=100.0, parity=None)
+    assert found.gflops
+    assert found.percent_of_peak is None
 
 
 def test_an_adapter_takes_turns_with_a_loop_by_hand(bakeoff: Command, home: Path) -> None:
@@ -450,11 +469,12 @@ def test_a_backend_that_fails_is_a_result_and_the_others_go_on(
     [
         (["nonsense"], 'no workload or model "nonsense"'),
         (["linear", "--budget", "soon"], "expected a time such as"),
-        (["linear", "--batch-size", "0"], "expected different numbers"),
-        (["linear", "--batch-size", "8,8"], "expected different numbers"),
+        (["linear", "--batch-size", "0"], "expected numbers of 1 or more"),
+        (["linear", "--batch-size", "8,8"], '"8" is named twice'),
+        (["linear", "--mode", "eager,eager"], '"eager" is named twice'),
         (["linear", "--phase", "both"], "expected one of train, infer"),
         (["linear", "--threads", "9999"], "ask for at most"),
-        (["linear", "--device", "tpu"], "expected cpu, cuda or cuda:N"),
+        (["linear", "--device", "cpu,tpu"], '"tpu": expected cpu, cuda or cuda:N'),
         (["linear", "--peers", "--against-native"], "give one of them"),
         (["linear", "linear"], "named twice"),
     ],
