@@ -130,16 +130,16 @@ def _comparisons(folder: Path, spec: RunSpec, rows: list[Row]) -> Iterator[Compa
     for facts in spec.workloads:
         for mode in spec.modes:
             speeds = [
-                (row.samples_per_second.median, row)
+                (row.samples_per_second, row)
                 for row in rows
                 if (row.workload, row.mode) == (facts.name, mode)
                 and row.comparable
                 and row.samples_per_second
             ]
-            ranked = [row for _, row in sorted(speeds, key=lambda speed: -speed[0])]
-            found = [(row.backend, rates(folder, row)) for row in ranked]
-            for rival, theirs in found[1:]:
-                subject, ours = found[0]
+            ranked = sorted(speeds, key=lambda found: -found[0].median)
+            found = [(row.backend, speed, rates(folder, row)) for speed, row in ranked]
+            for rival, its_speed, theirs in found[1:]:
+                subject, speed, ours = found[0]
                 yield Comparison(
                     kind="backends",
                     workload=facts.name,
@@ -150,6 +150,8 @@ def _comparisons(folder: Path, spec: RunSpec, rows: list[Row]) -> Iterator[Compa
                     mode=mode,
                     subject=subject,
                     rival=rival,
+                    samples_per_second=speed,
+                    rival_samples_per_second=its_speed,
                     **judge(ours, theirs)._asdict(),
                 )
 

@@ -73,11 +73,13 @@ class Sample(_Record, frozen=True, tag="sample"):
     """Timing: one block, the mean of a few if it is short, and what the machine did meanwhile.
 
     `feed` says how its batches came: staged before, gathered and staged inside (fed), or by a
-    rival's own code. `foreign_cores` is how many cores other processes used, null if the system
-    does not tell; `compilations` how many the backend had made by its end, null likewise.
+    rival's own code; in a `round` each has its turn. `foreign_cores` is how many cores other
+    processes used, null if the system does not tell; `compilations` how many the backend had made
+    by its end, null likewise.
     """
 
     feed: Feed
+    round: int
     seconds: float
     cpu_seconds: float
     foreign_cores: float | None

@@ -8,9 +8,10 @@
   measured apart. Then come blocks of k equal steps with one synchronisation each. k follows from
   the FLOPs of a step alone and is the same for all backends: equal work.
 - A rival (a loop by hand, a peer) has a process of its own, on the same cores, as many as threads,
-  and an environment without what the adapter set. The two take turns; each begins with a block that
-  is not timed, as the other has left caches cold, and with more threads than one after a rest, in
-  which the other's stop spinning. Their ratio is of neighbouring turns.
+  and an environment without what the adapter set. The two take turns of several samples; each turn
+  begins with a block that is not timed, as the other has left caches cold, and with more threads
+  than one after a rest, in which the other's stop spinning. Their ratio is of neighbouring turns,
+  the median of each.
 - A block in which other processes used more than a quarter of a core is discarded and counted,
   unless all were. The steady state is found, not assumed (`analysis.steady`); a compilation inside
   it, a drift and two modes are flagged.

@@ -56,16 +56,27 @@ def blocks(process: Process, feed: Feed) -> Blocks | None:
 
 
 def pairs(process: Process) -> list[float]:
-    """Return the speed of the adapter over its rival's in each turn of the steady state.
+    """Return the speed of the adapter over its rival's in each round of the steady state.
 
-    A turn is two neighbouring blocks, one of each: what slows both down cancels.
+    In a round each has its turn, one behind the other: what slows both down cancels. A turn's speed
+    is the median of its clean samples.
     """
     samples = [r for r in process if isinstance(r, Sample)]
-    turns = [{s.feed: s for s in samples[i : i + 2]} for i in range(0, len(samples) - 1, 2)]
-    clean = [turn for turn in turns if all(_is_clean(sample) for sample in turn.values())]
-    kept = clean if len(clean) >= min(_LEAST, len(turns)) else turns
-    ratios = [turn["rival"].seconds / turn["fed"].seconds for turn in kept]
-    return ratios[steady(ratios)[0] :]
+    of_all, of_clean = _ratios(samples), _ratios(filter(_is_clean, samples))
+    kept = of_clean if len(of_clean) >= min(_LEAST, len(of_all)) else of_all
+    return kept[steady(kept)[0] :] if kept else []
+
+
+def _ratios(samples: Iterable[Sample]) -> list[float]:
+    rounds: dict[int, dict[Feed, list[float]]] = {}
+    for sample in samples:
+        turns = rounds.setdefault(sample.round, {"fed": [], "rival": []})
+        turns[sample.feed].append(sample.seconds)
+    return [
+        median(turns["rival"]) / median(turns["fed"])
+        for turns in rounds.values()
+        if all(turns.values())
+    ]
 
 
 def ratio(processes: Iterable[Process]) -> Interval:

@@ -27,6 +27,7 @@ from ..code import write_zip
 from ..compare import show
 from ..environments import Backend
 from ..job import worker_variables
+from ..machine import Machine
 from ..parity import certify, digest
 from ..parity.command import found_backends
 from ..parity.of_run import in_a_line
@@ -104,6 +105,7 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
     with _exclusive(), _folder(output):
         console.print(f"benchmark folder: {output}", highlight=False, soft_wrap=True)
         cases = _cases(request, found, backends, output)
+        host = machine.look()  # its load, before there is ours
         certificates = _certify(request, found, backends, console)
         peaks: dict[int, list[float]] = {}
         interrupted = False
@@ -114,7 +116,7 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
                 raise
             interrupted = True
         timed = [case for case in cases if case.processes]
-        summary = _summary(request, found, timed, certificates, peaks)
+        summary = _summary(request, host, found, timed, certificates, peaks)
         show(summary, output, console, as_json=as_json)
     if interrupted:
         console.print(f"interrupted: {len(timed)} of {len(cases)} cases were timed")
@@ -279,6 +281,7 @@ def _ending_words(found: list[Record]) -> str:
 
 def _summary(
     request: Request,
+    host: Machine,
     found: Sequence[Subject],
     cases: Sequence[Case],
     certificates: Certificates,
@@ -306,7 +309,7 @@ def _summary(
         bakeoff_version=version("bakeoff"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=request.command,
-        machine=machine.look(),
+        machine=host,
         workloads=[subject.facts for subject in found],
         rows=[],
         measurements=timed,

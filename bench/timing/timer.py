@@ -17,13 +17,14 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import structs
 
 from ... import backends
 from ...backends.blocks import gather
@@ -37,10 +38,11 @@ from ..worker import Emit, cast_targets, emitter, one_line, peak_rss_mb
 from .task import Task
 from .task import read as read_task
 
-_SECONDS = 2.0  # of blocks, of all feeds together
-_RIVAL_SECONDS = 6.0  # the same beside a rival, whose ratio has to be good to a few per cent
+_SECONDS = 4.0  # of blocks, of all feeds together
+_RIVAL_SECONDS = 12.0  # the same beside a rival, whose ratio has to be good to a few per cent
+_TURN_SECONDS = 0.75  # of such a turn's samples: what comes before them is not to cost the most
 _REST_SECONDS = 0.25  # before such a turn: idle threads spin, those of Intel's OpenMP for 0.2 s
-_LEAST_BLOCKS = 5  # of each feed
+_LEAST_ROUNDS = 5
 _MOST_SECONDS = 60.0  # then three are enough
 _SAMPLE_SECONDS = 0.1
 _LATENCIES = 30
@@ -48,7 +50,7 @@ _SPLITS = 10
 _WARM_UP = 3
 
 Block = Callable[[], object]  # `steps` steps, synchronised once
-Take = Callable[[], Sample]  # one sample of a feed
+Take = Callable[[], list[Sample]]  # the turn of a feed, in round 0
 
 
 def main(folder: Path) -> int:
@@ -149,10 +151,10 @@ def _rival(folder: Path, environment: dict[str, str]) -> Iterator[Take]:
                 raise RuntimeError("the rival's process has ended; see log.txt")
             return answer
 
-        def take_turn() -> Sample:
+        def take_turn() -> list[Sample]:
             ask.write(b"\n")
             ask.flush()
-            return msgspec.json.decode(hear(), type=Sample)
+            return msgspec.json.decode(hear(), type=list[Sample])
 
         if refusal := hear().strip():
             raise Unsupported(refusal.decode())
@@ -161,7 +163,7 @@ def _rival(folder: Path, environment: dict[str, str]) -> Iterator[Take]:
 
 
 def serve(folder: Path) -> None:
-    """Be the rival: answer every line of stdin with the sample of one turn."""
+    """Be the rival: answer every line of stdin with the samples of one turn."""
     with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
         os.dup2(2, 1)  # what the library prints goes to the log
         task = read_task(folder)
@@ -218,9 +220,11 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
         if task.rival:
             feeds.append(stack.enter_context(_rival(folder, environment)))
         rest = _REST_SECONDS if task.rival and task.execution.threads > 1 else 0.0
-        for take in _turns(feeds, _RIVAL_SECONDS if task.rival else _SECONDS):
-            sleep(rest)
-            emit(take())
+        for number, takes in _rounds(feeds, _RIVAL_SECONDS if task.rival else _SECONDS):
+            for take in takes:
+                sleep(rest)
+                for sample in take():
+                    emit(structs.replace(sample, round=number))
     device = task.execution.device
     emit(
         Measured(
@@ -253,43 +257,47 @@ def _taking(
     block: Block, feed: Feed, compilations: Callable[[], int | None] = lambda: None
 ) -> Take:
     """Run the first block of its length, which may compile, and the next, which tells how many of
-    them make a sample that is long against the clock of the machine's load (10 ms). Return the
-    function that takes one.
+    them make a sample that is long against the clock of the machine's load (10 ms). Return a turn
+    of one sample.
     """
     block()
     began = perf_counter()
     block()
     calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
-    return lambda: _sample(feed, block, calls, compilations)
+    return lambda: [_sample(feed, block, calls, compilations)]
 
 
 def _warmed(
     block: Block, feed: Feed, compilations: Callable[[], int | None] = lambda: None
 ) -> Take:
-    """As `_taking`, but a sample comes after a block that is not timed: the other's turn left the
-    caches cold and the threads asleep.
+    """As `_taking`, but a turn is of several samples, after a block that is not timed: the other's
+    turn left the caches cold and the threads asleep.
     """
     take = _taking(block, feed, compilations)
 
-    def warm_up_and_take() -> Sample:
+    def warm_up_and_take() -> list[Sample]:
         block()
-        return take()
+        began = perf_counter()
+        samples = take()
+        while perf_counter() - began < _TURN_SECONDS:
+            samples += take()
+        return samples
 
     return warm_up_and_take
 
 
-def _turns(feeds: list[Take], enough: float) -> Iterator[Take]:
-    """Yield the feeds in turn, every other round backwards, for `enough` seconds of them."""
+def _rounds(feeds: list[Take], enough: float) -> Iterator[tuple[int, Iterable[Take]]]:
+    """Yield number and order of each round, every other one backwards, for `enough` seconds."""
     began = perf_counter()
-    turns = 0
-    while not _is_enough(turns, perf_counter() - began, enough):
-        yield from feeds if turns % 2 == 0 else reversed(feeds)
-        turns += 1
+    for number in count():
+        if _is_enough(number, perf_counter() - began, enough):
+            return
+        yield number, feeds if number % 2 == 0 else reversed(feeds)
 
 
-def _is_enough(turns: int, seconds: float, enough: float) -> bool:
-    if turns < _LEAST_BLOCKS:
-        return turns >= 3 and seconds > _MOST_SECONDS
+def _is_enough(rounds: int, seconds: float, enough: float) -> bool:
+    if rounds < _LEAST_ROUNDS:
+        return rounds >= 3 and seconds > _MOST_SECONDS
     return seconds > enough
 
 
@@ -305,6 +313,7 @@ def _sample(feed: Feed, block: Block, calls: int, compilations: Callable[[], int
         foreign = max(0.0, now - others - used) / seconds
     return Sample(
         feed=feed,
+        round=0,
         seconds=seconds / calls,
         cpu_seconds=used / calls,
         foreign_cores=foreign,

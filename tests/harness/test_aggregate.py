@@ -164,6 +164,7 @@ def test_the_fastest_is_compared_with_every_other(
     assert theirs
     assert {found.subject, found.rival} == {"numpy", "chatters"}
     assert found.ratio.median == pytest.approx(ours.median / theirs.median)
+    assert (found.samples_per_second, found.rival_samples_per_second) == (ours, theirs)
     assert found.ratio.low <= found.ratio.median <= found.ratio.high
     assert -1 <= found.effect <= 1
     assert 0 <= found.p_value <= 1

@@ -38,6 +38,7 @@ _NOISE = (1 + 0.005 * _RNG.standard_normal(40)).tolist()
 def _sample(seconds: float, feed: Feed = "staged", **changes: Any) -> Sample:
     sample = Sample(
         feed=feed,
+        round=0,
         seconds=seconds,
         cpu_seconds=seconds,
         foreign_cores=0.0,
@@ -175,11 +176,13 @@ def test_a_refusal_is_a_result() -> None:
 
 def test_the_pairs_of_a_rival_cancel_what_slows_both_down() -> None:
     process: list[Record] = []
-    for slow in np.linspace(1, 3, 12):
-        process += [_sample(2 * slow, "fed"), _sample(slow, "rival")]
-    assert analysis.pairs(process) == pytest.approx([0.5] * 12)
-    process[0] = _sample(50.0, "fed", foreign_cores=1.0)
-    assert analysis.pairs(process) == pytest.approx([0.5] * 11)
+    for number, slow in enumerate(np.linspace(1, 3, 12)):
+        process += [_sample(2 * slow * n, "fed", round=number) for n in (1, 1, 7)]
+        process += [_sample(slow * n, "rival", round=number) for n in (1, 1, 5)]
+    assert analysis.pairs(process) == pytest.approx([0.5] * 12)  # of medians
+    process[:3] = [_sample(50.0, "fed", foreign_cores=1.0)] * 3
+    assert analysis.pairs(process) == pytest.approx([0.5] * 11)  # a round of one turn is none
+    assert analysis.pairs([]) == []
 
 
 @pytest.mark.parametrize(("size", "steps"), [(1, 50), (64, 50), (10**6, 2)])
