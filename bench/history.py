@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, zip_longest
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -137,12 +137,12 @@ def _percentage(text: str) -> float:
 
 def _print(found: list[Change], old: Path, new: Path, console: Console) -> None:
     console.print(f"A {old}, B {new}: samples/s of B over A", highlight=False, soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("workload", "backend"):
+    told = told_apart([change.execution for change in found])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in ("workload", "backend", "execution"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("execution", overflow="fold")
     table.add_column("B / A", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     for change in found:
         said = "–"
         if change.ratio:
@@ -150,6 +150,17 @@ def _print(found: list[Change], old: Path, new: Path, console: Console) -> None:
         colour = _COLOURS.get(change.verdict, "default")
         verdict = f"[{colour}]{change.verdict}[/{colour}]"
         reason = f" ({escape(change.reason)})" if change.reason else ""
-        names = map(escape, (change.workload, change.backend, change.execution))
+        names = map(escape, (change.workload, change.backend, told[change.execution]))
         table.add_row(*names, said, verdict + reason)
     console.print(table)
+
+
+def told_apart(executions: Sequence[str]) -> dict[str, str]:
+    """Return each without the words that all have in the same place; whole if there is one only."""
+    words = {execution: execution.split() for execution in executions}
+    places = list(zip_longest(*words.values()))
+    telling = [i for i, said in enumerate(places) if len(words) == 1 or len(set(said)) > 1]
+    return {
+        execution: " ".join(said[i] for i in telling if i < len(said))
+        for execution, said in words.items()
+    }

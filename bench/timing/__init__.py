@@ -5,8 +5,9 @@
 - Threads are set by each framework's API and by environment variables before it is imported, and
   then verified: CPU time over wall time.
 - Import, build, staging, the first step and the first block, which hold any compilation, are
-  measured apart. Then come blocks of k equal steps with one synchronisation each. k follows from
-  the FLOPs of a step alone and is the same for all backends: equal work.
+  measured apart. Then come blocks of k equal steps with one synchronisation each, for 4 s, or 12
+  beside a rival; less if the budget over all cases is less, but five rounds. k follows from the
+  FLOPs of a step alone and is the same for all backends: equal work.
 - A rival (a loop by hand, a peer) has a process of its own, on the same cores, as many as threads,
   and an environment without what the adapter set. The two take turns of several samples; each turn
   begins with a block that is not timed, as the other has left caches cold, and with more threads

@@ -166,16 +166,18 @@ def _cases(
     (output / "inputs").mkdir()
     for subject in found:
         subject.write(output / "inputs" / f"{subject.name}.npz")
-    return [
-        Case(task, output / "cases" / _case_name(task))
+    works = [
+        (subject, backend, execution, phase, batch_size, rival)
         for subject in found
         for phase in request.phases
         for batch_size in request.batch_sizes or (subject.batch_size,)
         for execution in request.executions
         for backend in backends
         for rival in _rivals(request.rivals, backend.name)
-        for task in [_task(subject, backend, execution, phase, batch_size, rival)]
     ]
+    share = request.budget / max(1, len(works))
+    tasks = [_task(*work, budget=share) for work in works]
+    return [Case(task, output / "cases" / _case_name(task)) for task in tasks]
 
 
 def _task(
@@ -185,6 +187,8 @@ def _task(
     phase: Phase,
     batch_size: int,
     rival: str | None,
+    *,
+    budget: float,
 ) -> Task:
     assert backend.python
     return Task(
@@ -199,6 +203,7 @@ def _task(
         inputs=f"../../../inputs/{subject.name}.npz",
         python=backend.python,
         environment=worker_variables(execution.threads, "../../../code.zip"),
+        budget=budget,
         rival=rival,
     )
 

@@ -18,6 +18,7 @@ _MOST_STEPS = 50
 class Task(Struct, frozen=True, kw_only=True):
     """One case: `steps` are of one block; arrays are in the file `inputs`, relative to the folder.
 
+    `budget` is a process's share of the session's, in seconds: it may take less.
     `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`), which takes
     turns with the adapter, block by block.
     """
@@ -33,6 +34,7 @@ class Task(Struct, frozen=True, kw_only=True):
     inputs: str
     python: str
     environment: dict[str, str]
+    budget: float
     rival: str | None = None
 
     @property

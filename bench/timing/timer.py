@@ -38,9 +38,9 @@ from ..worker import Emit, cast_targets, emitter, one_line, peak_rss_mb
 from .task import Task
 from .task import read as read_task
 
-_SECONDS = 4.0  # of blocks, of all feeds together
+_SECONDS = 4.0  # of blocks, of all feeds together, unless the budget is smaller
 _RIVAL_SECONDS = 12.0  # the same beside a rival, whose ratio has to be good to a few per cent
-_TURN_SECONDS = 0.75  # of such a turn's samples: what comes before them is not to cost the most
+_TURNS = 16  # beside a rival, at most: what comes before a turn's samples is not to cost the most
 _REST_SECONDS = 0.25  # before such a turn: idle threads spin, those of Intel's OpenMP for 0.2 s
 _LEAST_ROUNDS = 5
 _MOST_SECONDS = 60.0  # then three are enough
@@ -174,7 +174,7 @@ def serve(folder: Path) -> None:
             return
         _, x, y, order = read_inputs(task, folder)
         train = rival.prepare(task.model.name, x, y, mode=mode, threads=threads)
-        take = _warmed(lambda: train(order), "rival")
+        take = _warmed(_seconds(task) / _TURNS, lambda: train(order), "rival")
         answers.write(b"\n")
         for _ in sys.stdin.buffer:
             answers.write(msgspec.json.encode(take()) + b"\n")
@@ -211,8 +211,9 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     parameters = sum(weight.size for weight in case.weights.values())
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
+    seconds = _seconds(task)
     with ExitStack() as stack:
-        taking = _warmed if task.rival else _taking
+        taking = partial(_warmed, seconds / _TURNS) if task.rival else _taking
         feeds = [
             taking(block, feed, partial(_instrument, trainer, "compilations", lambda: None))
             for feed, block in blocks(case, trainer).items()
@@ -220,7 +221,7 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
         if task.rival:
             feeds.append(stack.enter_context(_rival(folder, environment)))
         rest = _REST_SECONDS if task.rival and task.execution.threads > 1 else 0.0
-        for number, takes in _rounds(feeds, _RIVAL_SECONDS if task.rival else _SECONDS):
+        for number, takes in _rounds(feeds, seconds):
             for take in takes:
                 sleep(rest)
                 for sample in take():
@@ -235,6 +236,10 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
             settings=_instrument(adapter, "settings", dict, task.execution),
         )
     )
+
+
+def _seconds(task: Task) -> float:
+    return min(_RIVAL_SECONDS if task.rival else _SECONDS, task.budget)
 
 
 def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
@@ -268,10 +273,13 @@ def _taking(
 
 
 def _warmed(
-    block: Block, feed: Feed, compilations: Callable[[], int | None] = lambda: None
+    seconds: float,
+    block: Block,
+    feed: Feed,
+    compilations: Callable[[], int | None] = lambda: None,
 ) -> Take:
-    """As `_taking`, but a turn is of several samples, after a block that is not timed: the other's
-    turn left the caches cold and the threads asleep.
+    """As `_taking`, but a turn has samples for some seconds, after a block that is not timed: the
+    other's turn left the caches cold and the threads asleep.
     """
     take = _taking(block, feed, compilations)
 
@@ -279,7 +287,7 @@ def _warmed(
         block()
         began = perf_counter()
         samples = take()
-        while perf_counter() - began < _TURN_SECONDS:
+        while perf_counter() - began < seconds:
             samples += take()
         return samples
 

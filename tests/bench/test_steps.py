@@ -38,6 +38,7 @@ def test_steps(
         inputs="",
         python="",
         environment={},
+        budget=0.0,
     )
     case = timer.with_random_data(task, adapter)
     try:

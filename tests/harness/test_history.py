@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bakeoff.bench import records
+from bakeoff.bench import history, records
 from bakeoff.bench.history import Change
 from bakeoff.bench.records import Block
 from bakeoff.bench.stats import bootstrap_ratio
@@ -97,3 +97,14 @@ def test_the_ratio_of_medians_and_its_interval() -> None:
     assert ratio.median == pytest.approx(2.0)
     assert 1.9 < ratio.low < 2.0 < ratio.high < 2.1
     assert json.dumps([ratio.low]) == json.dumps([bootstrap_ratio(new, old).low])
+
+
+def test_executions_are_told_apart_by_what_differs() -> None:
+    eager, compiled, longer = (
+        "cpu float32 eager 1",
+        "cpu float32 compiled 1",
+        "cpu float32 eager 1 infer",
+    )
+    assert history.told_apart([eager, compiled, eager]) == {eager: "eager", compiled: "compiled"}
+    assert history.told_apart([eager, longer]) == {eager: "", longer: "infer"}
+    assert history.told_apart([eager]) == {eager: eager}

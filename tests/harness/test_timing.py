@@ -66,6 +66,7 @@ def _task(**changes: Any) -> Task:
         inputs="",
         python="python",
         environment={},
+        budget=60.0,
     )
     return structs.replace(task, **changes)
 
