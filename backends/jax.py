@@ -369,27 +369,41 @@ def _recurrent(
     node: Node[SimpleRNN] | Node[LSTM] | Node[GRU], x: Array, run: _Pass, cell: _Cell
 ) -> Array:
     roles = ("weight", "recurrent_weight", *node.layer.biases)
+    scan = _all_states if node.layer.return_sequences else _last_state
     outputs = []
     for prefix in node.layer.directions:
         own = {role: run.weight(node, f"{prefix}{role}") for role in roles}
-        states, last = _scan_time(cell, x, own, reverse=bool(prefix))
-        outputs.append(states if node.layer.return_sequences else last)
-    return jnp.concatenate(outputs, axis=-1)
+        outputs.append(scan(cell, x, own, reverse=bool(prefix)))
+    return jnp.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
 
 
-# Jitted: a scan outside of jit (0.10) is compiled anew on every call, 200 ms.
+# Both jitted: a scan outside of jit (0.10) is compiled anew on every call, 200 ms. Two, because XLA
+# keeps all states even where nobody asks for them: two per cent of an LSTM's step.
+
+
 @partial(jax.jit, static_argnames=("cell", "reverse"))
-def _scan_time(cell: _Cell, x: Array, own: Arrays, *, reverse: bool) -> tuple[Array, Array]:
-    """Return the state after every step, [N, T, units], and after the last."""
-    inputs = (x @ own["weight"] + own["bias"]).swapaxes(0, 1)
-    zeros = jnp.zeros((len(x), len(own["recurrent_weight"])), x.dtype)
+def _all_states(cell: _Cell, x: Array, own: Arrays, *, reverse: bool) -> Array:
+    """Return the state after every step, [N, T, units]."""
 
     def step(carry: _Carry, z: Array) -> tuple[_Carry, Array]:
         carry = cell(carry, z, own)
         return carry, carry[0]
 
-    (last, _), states = lax.scan(step, (zeros, zeros), inputs, reverse=reverse)
-    return states.swapaxes(0, 1), last
+    _, states = lax.scan(step, *_start(x, own), reverse=reverse)
+    return states.swapaxes(0, 1)
+
+
+@partial(jax.jit, static_argnames=("cell", "reverse"))
+def _last_state(cell: _Cell, x: Array, own: Arrays, *, reverse: bool) -> Array:
+    """Return the state after the last step, [N, units]."""
+    (last, _), _ = lax.scan(lambda c, z: (cell(c, z, own), None), *_start(x, own), reverse=reverse)
+    return last
+
+
+def _start(x: Array, own: Arrays) -> tuple[_Carry, Array]:
+    """Return the carry of zeros, and what x gives to every step, [T, N, gates]."""
+    zeros = jnp.zeros((len(x), len(own["recurrent_weight"])), x.dtype)
+    return (zeros, zeros), (x @ own["weight"] + own["bias"]).swapaxes(0, 1)
 
 
 def _tanh_cell(carry: _Carry, z: Array, own: Arrays) -> _Carry:
