@@ -374,7 +374,7 @@ def _recurrent(
     for prefix in node.layer.directions:
         own = {role: run.weight(node, f"{prefix}{role}") for role in roles}
         outputs.append(scan(cell, x, own, reverse=bool(prefix)))
-    return jnp.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+    return jnp.concatenate(outputs, axis=-1)
 
 
 # Both jitted: a scan outside of jit (0.10) is compiled anew on every call, 200 ms. Two, because XLA

@@ -7,7 +7,6 @@ Images are kept in MXNet's own NCHW. MXNet has no call for its threads: it reads
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import sys
@@ -31,10 +30,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # A copy by several threads leaves a second team of them, beside which libgomp does not spin at all.
 os.environ.setdefault("MXNET_CPU_PARALLEL_SIZE", str(2**31 - 1))
-if sys.platform == "linux":
-    # M_ARENA_MAX of glibc. An arena of the engine's thread goes back to the system and is faulted
-    # in again, a tenth of a step and more, in one process and not in another; the first does not.
-    ctypes.CDLL(None).mallopt(-8, 1)
 # MXNet's own OpenBLAS (1.9.1) takes a newer CPU for one without AVX: 2.2 times the time.
 if "avx2" in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""):
     os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")

@@ -50,19 +50,20 @@ def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _split(value: str | None) -> tuple[str, ...] | None:
+def _split(option: str, value: str | None) -> tuple[str, ...] | None:
+    from .plan import check_unique
+
     if value is None:
         return None
     parts = tuple(part.strip() for part in value.split(","))
     if not all(parts):
         raise InputError(f'"{value}": expected names separated by commas, such as numpy,torch')
-    if twice := [part for part in parts if parts.count(part) > 1]:
-        raise InputError(f'"{twice[0]}" is named twice in "{value}"; name each once')
+    check_unique(list(parts), option)
     return parts
 
 
 def _choices(option: str, value: str, legal: tuple[str, ...]) -> tuple[Any, ...]:
-    chosen = _split(value) or ()
+    chosen = _split(option, value) or ()
     for choice in chosen:
         if choice not in legal:
             raise InputError(f'{option} "{choice}": expected one of {", ".join(legal)}')
@@ -77,7 +78,7 @@ def _choice(option: str, value: str, legal: tuple[str, ...]) -> Any:
 
 
 def _numbers(option: str, value: str) -> tuple[int, ...]:
-    numbers = _split(value) or ()
+    numbers = _split(option, value) or ()
     if wrong := [n for n in numbers if not n.isdecimal() or int(n) < 1]:
         raise InputError(f'{option} "{wrong[0]}": expected numbers of 1 or more, such as 1,8,64')
     return tuple(int(number) for number in numbers)
@@ -152,7 +153,7 @@ def run(
         return compare.resume(resume, console, as_json=as_json)
     request = Request(
         workloads=tuple(workloads or DEFAULT_SUITE),
-        backends=_split(backend),
+        backends=_split("--backend", backend),
         pythons=_pythons(python or []),
         seeds=tuple(range(seeds)),
         epochs=epochs,
@@ -391,7 +392,7 @@ def parity(
 
     request = command.Request(
         names=tuple(names or DEFAULT_SUITE),
-        backends=_split(backend),
+        backends=_split("--backend", backend),
         pythons=_pythons(python or []),
         dtypes=_choices("--dtype", dtype, ("float32", "float64")),
         modes=_choices("--mode", mode, ("eager", "compiled")),
@@ -485,10 +486,10 @@ def bench(
     rivals: command.Rivals | None = "native" if against_native else "peers" if peers else None
     request = command.Request(
         names=tuple(names or (command.NATIVE_SUITE if rivals else DEFAULT_SUITE)),
-        backends=_split(backend),
+        backends=_split("--backend", backend),
         pythons=_pythons(python or []),
         modes=_choices("--mode", mode, ("eager", "compiled")),
-        devices=_split(device) or (),
+        devices=_split("--device", device) or (),
         dtype=_choice("--dtype", dtype, ("float32", "float64")),
         batch_sizes=_numbers("--batch-size", batch_size) if batch_size else None,
         threads=_numbers("--threads", threads),

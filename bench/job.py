@@ -80,7 +80,8 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
         # next: up to a third of a step, in one process and not in another.
         "MALLOC_MMAP_THRESHOLD_": str(2**25),
         "MALLOC_TRIM_THRESHOLD_": str(2**30),
-        "MALLOC_ARENA_MAX": "1",  # the thresholds do not hold for those of other threads
+        # The thresholds do not hold for the arenas of other threads: JAX's, or of MXNet's engine.
+        "MALLOC_ARENA_MAX": "1",
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

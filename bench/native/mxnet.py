@@ -5,9 +5,7 @@ The data is converted once to an NDArray, and each batch is gathered by MXNet.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,10 @@ from typing import Any
 import numpy as np
 
 # Threads that spin without end starve each other, and those that sleep are slow to wake; a second
-# team of them, made by a large copy, does not spin; and memory of the engine's thread goes back to
-# the system at each step, but for glibc's M_ARENA_MAX.
+# team of them, made by a large copy, does not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("MXNET_CPU_PARALLEL_SIZE", str(2**31 - 1))
-if sys.platform == "linux":
-    ctypes.CDLL(None).mallopt(-8, 1)
 # The OpenBLAS in MXNet takes a newer CPU for one without AVX.
 if "avx2" in Path("/proc/cpuinfo").read_text():
     os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
