@@ -30,7 +30,8 @@ class Change(Struct, frozen=True, kw_only=True):
     """A row in both runs: `ratio` is B's samples/s over A's, with its 95 % bootstrap interval.
 
     Without overlap with 1 it is `faster` or `slower`, else a `tie`. `reason` says why there is no
-    ratio.
+    ratio. `one_process`: a run has no second one, so that the interval leaves out what differs from
+    process to process.
     """
 
     workload: str
@@ -39,6 +40,7 @@ class Change(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     ratio: Interval | None = None
     reason: str = ""
+    one_process: bool = False
 
 
 def compare(
@@ -72,7 +74,8 @@ def compare(
 def changes(before: Speeds, after: Speeds) -> Iterator[Change]:
     """Yield every row of either run, in the order of the first."""
     for key in dict.fromkeys([*before, *after]):
-        judged, ratio, reason = _judge(before.get(key), after.get(key))
+        sides = before.get(key), after.get(key)
+        judged, ratio, reason = _judge(*sides)
         yield Change(
             workload=key.workload,
             backend=key.backend,
@@ -80,6 +83,7 @@ def changes(before: Speeds, after: Speeds) -> Iterator[Change]:
             verdict=judged,
             ratio=ratio,
             reason=reason,
+            one_process=bool(ratio) and any(side and len(side.blocks) == 1 for side in sides),
         )
 
 
@@ -148,11 +152,18 @@ def _print(found: list[Change], old: Path, new: Path, console: Console) -> None:
         if change.ratio:
             said = f"{change.ratio.median:.3f} [{change.ratio.low:.3f}–{change.ratio.high:.3f}]"
         colour = _COLOURS.get(change.verdict, "default")
-        verdict = f"[{colour}]{change.verdict}[/{colour}]"
+        mark = "*" if change.one_process else ""
+        verdict = f"[{colour}]{change.verdict}[/{colour}]{mark}"
         reason = f" ({escape(change.reason)})" if change.reason else ""
         names = map(escape, (change.workload, change.backend, told[change.execution]))
         table.add_row(*names, said, verdict + reason)
     console.print(table)
+    if any(change.one_process for change in found):
+        console.print(
+            "* of one process in A or B: its interval leaves out what differs from process to "
+            "process. More seeds, or a longer --budget, give more of them.",
+            highlight=False,
+        )
 
 
 def told_apart(executions: Sequence[str]) -> dict[str, str]:

@@ -145,14 +145,17 @@ def _comparisons(found: Sequence[Comparison]) -> Iterator[Table]:
 
 
 def _problems(entries: Sequence[Entry], parts: Sequence[str]) -> Iterator[Problem]:
-    """Yield each problem of a backend once, with the batch sizes that it is said of."""
+    """Yield each problem once, with the backends and the batch sizes that it is said of."""
     batches: dict[Problem, list[int]] = {}
     for problem, entry in _found_problems(entries, parts):
         batch = [entry.batch_size] if isinstance(entry, Measurement) else []
         batches.setdefault(problem, []).extend(batch)
+    names: dict[tuple[str, Status, str], list[str]] = {}
     for problem, sizes in batches.items():
         of = f", batch {words.listing([f'{size:,}' for size in sizes])}" if sizes else ""
-        yield Problem(problem.name + of, problem.status, problem.reason)
+        names.setdefault((of, problem.status, problem.reason), []).append(problem.name)
+    for (of, status, reason), which in names.items():
+        yield Problem(words.listing(which) + of, status, reason)
 
 
 def _found_problems(

@@ -148,9 +148,14 @@ def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
 
 def brief_of_comparisons(found: Sequence[Comparison]) -> Table:
     """Return what a terminal has room for, of backends that took turns with rivals."""
+    telling = {
+        "device": _text("device", lambda c: words.plain(c.device)),
+        "batch_size": _number("batch", lambda c: c.batch_size, _count),
+    }
     columns = [
         _text("subject", lambda c: words.plain(c.subject)),
         _text("mode", lambda c: words.plain(c.mode)),
+        *(telling[part] for part in telling if len({getattr(c, part) for c in found}) > 1),
         _number("threads", lambda c: c.threads, _count),
         _text("rival", lambda c: words.plain(c.rival)),
         _interval("times as fast", lambda c: c.ratio, numbers.ratio),

@@ -71,6 +71,18 @@ def test_a_row_without_a_certificate_is_not_compared(
     assert change.ratio is None
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_an_interval_within_one_process_is_marked(
+    bakeoff: Command, workload: Path, seeds: int
+) -> None:
+    bakeoff("run", workload, "--backend", "numpy", "--seeds", seeds, "--epochs", 20,
+            "--output", "a")  # fmt: skip
+    (change,) = _changes(bakeoff("compare", "a", "a", "--json"))
+    assert change.one_process == (seeds == 1)
+    text = bakeoff("compare", "a", "a").out
+    assert ("* of one process in A or B" in text) == ("tie*" in text) == (seeds == 1)
+
+
 def test_rows_of_one_run_alone(
     bakeoff: Command, workload: Path, two_runs: Callable[[float], None]
 ) -> None:

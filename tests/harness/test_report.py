@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from bakeoff.bench import report
-from bakeoff.bench.report import charts, html, markdown, numbers, terminal
+from bakeoff.bench.report import charts, html, markdown, numbers, tables, terminal
 from bakeoff.bench.report.sections import sections
 from bakeoff.bench.stats import Interval
 from bakeoff.bench.summary import LossPoint, Metric, Parity, Point, Summary, TimeToTarget
@@ -293,6 +293,32 @@ def test_a_benchmark_is_a_section_per_phase() -> None:
     assert problems[f"jax, {where}"] == "jax on <b>one</b> thread may use more"
     assert problems[f"paddle, {where}"] == "not comparable: gradients, conv1.weight: 40x"
     assert problems[f"keras, {where}"].startswith("failed because </script>")
+
+
+def test_what_is_to_be_said_of_several_backends_is_said_once() -> None:
+    summary = samples.benchmark()
+    flagged = [
+        msgspec.structs.replace(m, flags=["one process"]) if m.backend in ("numpy", "torch") else m
+        for m in summary.measurements
+    ]
+    found = sections(msgspec.structs.replace(summary, measurements=flagged))[0].problems
+    (name,) = [problem.name for problem in found if problem.reason == "one process"]
+    assert name == "numpy and torch, batch 1, 8, 64 and 512"
+
+
+def test_a_brief_comparison_names_device_and_batch_only_where_they_differ() -> None:
+    one = next(c for c in samples.benchmark().comparisons if c.kind == "native")
+    others = [
+        msgspec.structs.replace(one, device="cuda"),
+        msgspec.structs.replace(one, batch_size=1),
+    ]
+    for found, titles in (
+        ([one], {"subject"}),
+        ([one, others[0]], {"subject", "device"}),
+        ([one, others[1]], {"subject", "batch"}),
+    ):
+        columns = {column.title for column in tables.brief_of_comparisons(found).columns}
+        assert columns & {"subject", "device", "batch"} == titles
 
 
 def test_the_numbers_behind_a_table_of_measurements() -> None:
