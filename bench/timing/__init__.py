@@ -9,10 +9,10 @@
   beside a rival; less if the budget over all cases is less, but five rounds. k follows from the
   FLOPs of a step alone and is the same for all backends: equal work.
 - A rival (a loop by hand, a peer) has a process of its own, on the same cores, as many as threads,
-  and an environment without what the adapter set. The two take turns of several samples; each turn
-  begins with a block that is not timed, as the other has left caches cold, and with more threads
-  than one after a rest, in which the other's stop spinning. Their ratio is of neighbouring turns,
-  the median of each.
+  and an environment without what the adapter set. The two take turns of 0.1 s or a block, shorter
+  than the bursts of a neighbour, so that these hit both; a turn begins with a step that is not
+  timed, as the other has left caches cold, and with more threads than one after a rest, in which
+  the other's stop spinning. Their ratio is of neighbouring turns.
 - A block in which other processes used more than a quarter of a core is discarded and counted,
   unless all were. The steady state is found, not assumed (`analysis.steady`); a compilation inside
   it, a drift and two modes are flagged.

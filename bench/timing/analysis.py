@@ -58,8 +58,7 @@ def blocks(process: Process, feed: Feed) -> Blocks | None:
 def pairs(process: Process) -> list[float]:
     """Return the speed of the adapter over its rival's in each round of the steady state.
 
-    In a round each has its turn, one behind the other: what slows both down cancels. A turn's speed
-    is the median of its clean samples.
+    In a round each has its turn, one behind the other: what slows both down cancels.
     """
     samples = [r for r in process if isinstance(r, Sample)]
     of_all, of_clean = _ratios(samples), _ratios(filter(_is_clean, samples))
@@ -68,15 +67,10 @@ def pairs(process: Process) -> list[float]:
 
 
 def _ratios(samples: Iterable[Sample]) -> list[float]:
-    rounds: dict[int, dict[Feed, list[float]]] = {}
+    rounds: dict[int, dict[Feed, float]] = {}
     for sample in samples:
-        turns = rounds.setdefault(sample.round, {"fed": [], "rival": []})
-        turns[sample.feed].append(sample.seconds)
-    return [
-        median(turns["rival"]) / median(turns["fed"])
-        for turns in rounds.values()
-        if all(turns.values())
-    ]
+        rounds.setdefault(sample.round, {})[sample.feed] = sample.seconds
+    return [turn["rival"] / turn["fed"] for turn in rounds.values() if len(turn) == 2]
 
 
 def ratio(processes: Iterable[Process]) -> Interval:

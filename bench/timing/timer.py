@@ -40,7 +40,6 @@ from .task import read as read_task
 
 _SECONDS = 4.0  # of blocks, of all feeds together, unless the budget is smaller
 _RIVAL_SECONDS = 12.0  # the same beside a rival, whose ratio has to be good to a few per cent
-_TURNS = 16  # beside a rival, at most: what comes before a turn's samples is not to cost the most
 _REST_SECONDS = 0.25  # before such a turn: idle threads spin, those of Intel's OpenMP for 0.2 s
 _LEAST_ROUNDS = 5
 _MOST_SECONDS = 60.0  # then three are enough
@@ -50,7 +49,7 @@ _SPLITS = 10
 _WARM_UP = 3
 
 Block = Callable[[], object]  # `steps` steps, synchronised once
-Take = Callable[[], list[Sample]]  # the turn of a feed, in round 0
+Take = Callable[[], Sample]  # the turn of a feed, in round 0
 
 
 def main(folder: Path) -> int:
@@ -151,10 +150,10 @@ def _rival(folder: Path, environment: dict[str, str]) -> Iterator[Take]:
                 raise RuntimeError("the rival's process has ended; see log.txt")
             return answer
 
-        def take_turn() -> list[Sample]:
+        def take_turn() -> Sample:
             ask.write(b"\n")
             ask.flush()
-            return msgspec.json.decode(hear(), type=list[Sample])
+            return msgspec.json.decode(hear(), type=Sample)
 
         if refusal := hear().strip():
             raise Unsupported(refusal.decode())
@@ -163,7 +162,7 @@ def _rival(folder: Path, environment: dict[str, str]) -> Iterator[Take]:
 
 
 def serve(folder: Path) -> None:
-    """Be the rival: answer every line of stdin with the samples of one turn."""
+    """Be the rival: answer every line of stdin with the sample of one turn."""
     with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
         os.dup2(2, 1)  # what the library prints goes to the log
         task = read_task(folder)
@@ -174,9 +173,9 @@ def serve(folder: Path) -> None:
             return
         _, x, y, order = read_inputs(task, folder)
         train = rival.prepare(task.model.name, x, y, mode=mode, threads=threads)
-        # As the other has: what a first step compiles and frees is where the blocks' memory lies.
-        train(order[:1])
-        take = _warmed(_seconds(task) / _TURNS, lambda: train(order), "rival")
+        step, block = partial(train, order[:1]), partial(train, order)
+        step()  # as the other's first: what it compiles and frees is where the blocks' memory lies
+        take = _warmed(step, _taking(block, "rival"))
         answers.write(b"\n")
         for _ in sys.stdin.buffer:
             answers.write(msgspec.json.encode(take()) + b"\n")
@@ -213,21 +212,19 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     parameters = sum(weight.size for weight in case.weights.values())
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
-    seconds = _seconds(task)
+    feeds = [
+        _taking(block, feed, partial(_instrument, trainer, "compilations", lambda: None))
+        for feed, block in blocks(case, trainer).items()
+    ]
     with ExitStack() as stack:
-        taking = partial(_warmed, seconds / _TURNS) if task.rival else _taking
-        feeds = [
-            taking(block, feed, partial(_instrument, trainer, "compilations", lambda: None))
-            for feed, block in blocks(case, trainer).items()
-        ]
         if task.rival:
-            feeds.append(stack.enter_context(_rival(folder, environment)))
+            step = blocks(case._replace(order=case.order[:1]), trainer)["fed"]
+            feeds = [_warmed(step, *feeds), stack.enter_context(_rival(folder, environment))]
         rest = _REST_SECONDS if task.rival and task.execution.threads > 1 else 0.0
-        for number, takes in _rounds(feeds, seconds):
+        for number, takes in _rounds(feeds, _seconds(task)):
             for take in takes:
                 sleep(rest)
-                for sample in take():
-                    emit(structs.replace(sample, round=number))
+                emit(structs.replace(take(), round=number))
     device = task.execution.device
     emit(
         Measured(
@@ -264,34 +261,21 @@ def _taking(
     block: Block, feed: Feed, compilations: Callable[[], int | None] = lambda: None
 ) -> Take:
     """Run the first block of its length, which may compile, and the next, which tells how many of
-    them make a sample that is long against the clock of the machine's load (10 ms). Return a turn
-    of one sample.
+    them make a sample that is long against the clock of the machine's load (10 ms).
     """
     block()
     began = perf_counter()
     block()
     calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
-    return lambda: [_sample(feed, block, calls, compilations)]
+    return lambda: _sample(feed, block, calls, compilations)
 
 
-def _warmed(
-    seconds: float,
-    block: Block,
-    feed: Feed,
-    compilations: Callable[[], int | None] = lambda: None,
-) -> Take:
-    """As `_taking`, but a turn has samples for some seconds, after a block that is not timed: the
-    other's turn left the caches cold and the threads asleep.
-    """
-    take = _taking(block, feed, compilations)
+def _warmed(step: Block, take: Take) -> Take:
+    """Take a turn after a step that is not timed: the other's left caches cold, threads asleep."""
 
-    def warm_up_and_take() -> list[Sample]:
-        block()
-        began = perf_counter()
-        samples = take()
-        while perf_counter() - began < seconds:
-            samples += take()
-        return samples
+    def warm_up_and_take() -> Sample:
+        step()
+        return take()
 
     return warm_up_and_take
 
