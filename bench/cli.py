@@ -484,6 +484,9 @@ def bench(
     if against_native and peers:
         raise InputError("--against-native and --peers are two benchmarks; give one of them")
     rivals: command.Rivals | None = "native" if against_native else "peers" if peers else None
+    phases = _choices("--phase", phase, ("train", "infer"))
+    if rivals and "infer" in phases:
+        raise InputError(f'--phase "{phase}": native loops and peers only train; leave it out')
     request = command.Request(
         names=tuple(names or (command.NATIVE_SUITE if rivals else DEFAULT_SUITE)),
         backends=_split("--backend", backend),
@@ -493,7 +496,7 @@ def bench(
         dtype=_choice("--dtype", dtype, ("float32", "float64")),
         batch_sizes=_numbers("--batch-size", batch_size) if batch_size else None,
         threads=_numbers("--threads", threads),
-        phases=_choices("--phase", phase, ("train", "infer")),
+        phases=phases,
         budget=command.seconds_of(budget),
         timeout=timeout,
         data_dir=data_dir,

@@ -480,6 +480,7 @@ def test_a_backend_that_fails_is_a_result_and_the_others_go_on(
         (["linear", "--threads", "9999"], "ask for at most"),
         (["linear", "--device", "cpu,tpu"], '"tpu": expected cpu, cuda or cuda:N'),
         (["linear", "--peers", "--against-native"], "give one of them"),
+        (["lenet5", "--against-native", "--phase", "train,infer"], "only train; leave it out"),
         (["linear", "linear"], "named twice"),
     ],
 )
