@@ -49,6 +49,7 @@ _SPLITS = 10
 _WARM_UP = 3
 
 Block = Callable[[], object]  # `steps` steps, synchronised once
+Train = Callable[[np.ndarray], object]  # on the rows of an order, [steps, batch]
 Take = Callable[[], Sample]  # the turn of a feed, in round 0
 
 
@@ -84,9 +85,10 @@ class Case(NamedTuple):
         """Gather and stage the batches of one block."""
         return stage(trainer, self.x, self.y, self.task.execution.dtype, self.order)
 
-    def feed(self, trainer: Trainer) -> Callable[[], Iterable[Any]]:
-        """Return what makes the same batches ready for `train` in the fastest way, every time."""
-        return partial(feeder(trainer, self.x, self.y, self.task.execution.dtype), self.order)
+    def train(self, trainer: Trainer) -> Train:
+        """Return the training on given rows, their batches made ready in the fastest way."""
+        feed = feeder(trainer, self.x, self.y, self.task.execution.dtype)
+        return lambda order: trainer.train(feed(order))
 
 
 def read_inputs(
@@ -120,12 +122,11 @@ def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
     if task.phase == "infer":
         batches = gather(case.x, case.order)
         return {"staged": lambda: [trainer.predict(x) for x in batches]}
-    feed = case.feed(trainer)
-    fed: dict[Feed, Block] = {"fed": lambda: trainer.train(feed())}
-    if task.rival:
-        return fed
     staged = case.stage(trainer)
-    return {"staged": lambda: trainer.train(staged), **fed}
+    return {
+        "staged": lambda: trainer.train(staged),
+        "fed": partial(case.train(trainer), case.order),
+    }
 
 
 @contextmanager
@@ -173,9 +174,7 @@ def serve(folder: Path) -> None:
             return
         _, x, y, order = read_inputs(task, folder)
         train = rival.prepare(task.model.name, x, y, mode=mode, threads=threads)
-        step, block = partial(train, order[:1]), partial(train, order)
-        step()  # as the other's first: what it compiles and frees is where the blocks' memory lies
-        take = _warmed(step, _taking(block, "rival"))
+        take = _taking_turns(train, order, "rival")
         answers.write(b"\n")
         for _ in sys.stdin.buffer:
             answers.write(msgspec.json.encode(take()) + b"\n")
@@ -212,14 +211,14 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     parameters = sum(weight.size for weight in case.weights.values())
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
-    feeds = [
-        _taking(block, feed, partial(_instrument, trainer, "compilations", lambda: None))
-        for feed, block in blocks(case, trainer).items()
-    ]
+    compilations = partial(_instrument, trainer, "compilations", lambda: None)
     with ExitStack() as stack:
         if task.rival:
-            step = blocks(case._replace(order=case.order[:1]), trainer)["fed"]
-            feeds = [_warmed(step, *feeds), stack.enter_context(_rival(folder, environment))]
+            ours = _taking_turns(case.train(trainer), case.order, "fed", compilations)
+            feeds = [ours, stack.enter_context(_rival(folder, environment))]
+        else:
+            found = blocks(case, trainer).items()
+            feeds = [_taking(block, feed, compilations) for feed, block in found]
         rest = _REST_SECONDS if task.rival and task.execution.threads > 1 else 0.0
         for number, takes in _rounds(feeds, _seconds(task)):
             for take in takes:
@@ -270,8 +269,21 @@ def _taking(
     return lambda: _sample(feed, block, calls, compilations)
 
 
-def _warmed(step: Block, take: Take) -> Take:
-    """Take a turn after a step that is not timed: the other's left caches cold, threads asleep."""
+def _taking_turns(
+    train: Train,
+    order: np.ndarray,
+    feed: Feed,
+    compilations: Callable[[], int | None] = lambda: None,
+) -> Take:
+    """As `_taking`, of a block on `order`, for both of two that take turns.
+
+    A turn begins with a step that is not timed: the other's left caches cold and threads asleep.
+    The very first comes before any block, on either side: what it compiles and frees decides where
+    the memory of the blocks lies.
+    """
+    step = partial(train, order[:1])
+    step()
+    take = _taking(partial(train, order), feed, compilations)
 
     def warm_up_and_take() -> Sample:
         step()
