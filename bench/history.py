@@ -119,14 +119,14 @@ def repeatability(before: Speeds, after: Speeds) -> Repeatability | None:
     same_order, moved = 0, []
     for a, b in combinations(both, 2):
         if (a.workload, a.execution) == (b.workload, b.execution):
-            then, now = (speeds[a].median / speeds[b].median for speeds in (before, after))
+            then, now = (speeds.median_ratio(run[a], run[b]) for run in (before, after))
             same_order += (then > 1) == (now > 1) or _tie(before, a, b) or _tie(after, a, b)
             moved.append(abs(now / then - 1))
     return Repeatability(len(moved), same_order, median(moved)) if moved else None
 
 
-def _tie(speeds: Speeds, a: Key, b: Key) -> bool:
-    return verdict(bootstrap_ratio(speeds[a].blocks, speeds[b].blocks)) == "tie"
+def _tie(run: Speeds, a: Key, b: Key) -> bool:
+    return verdict(speeds.ratio(run[a], run[b])) == "tie"
 
 
 def _percentage(text: str) -> float:

@@ -25,11 +25,12 @@ class NotStarted(Exception):  # noqa: N818  a result with a reason
 
 @contextmanager
 def started(
-    arguments: list[str], folder: Path, environment: Mapping[str, str]
+    arguments: list[str], folder: Path, environment: Mapping[str, str], *, piped: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker; at the end, end it and all that it started. Its output goes to `log.txt`.
 
-    `environment` comes on top of the user's. Raises NotStarted.
+    `environment` comes on top of the user's. `piped`: stdin and stdout are the caller's, to talk
+    with the worker. Raises NotStarted.
     """
     with (folder / "log.txt").open("ab") as log:
         try:
@@ -37,9 +38,10 @@ def started(
                 arguments,
                 cwd=folder,
                 env=clean_environment() | dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else log,
+                stderr=log,
+                bufsize=0,
                 start_new_session=True,  # Ctrl-C is for the parent, which ends the whole session
             )
         except OSError as error:
@@ -47,9 +49,16 @@ def started(
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process)
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
+
+
+def end(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker that was started here, and all that it started."""
+    with suppress(ProcessLookupError):
+        killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
 
 
 def work(
@@ -69,9 +78,16 @@ def work(
     except NotStarted as error:
         death = Failed(reason=str(error))
     finally:
-        if records.ending(records.read(journal)) is None:
-            records.append(journal, death)
+        if conclude(journal, death):
             show(death)
+
+
+def conclude(journal: Path, death: Record) -> bool:
+    """Append how the worker ended, unless it could say so itself; return whether that was so."""
+    if records.ending(records.read(journal)) is not None:
+        return False
+    records.append(journal, death)
+    return True
 
 
 def _follow(process: subprocess.Popen[bytes], journal: Path, timeout: float, show: Show) -> Record:

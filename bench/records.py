@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 Phase = Literal["train", "infer"]
-Feed = Literal["staged", "fed", "rival"]
+Feed = Literal["staged", "fed"]
 
 
 class _Record(Struct, frozen=True, kw_only=True, tag_field="record"):
@@ -72,10 +72,10 @@ class FirstSteps(_Record, frozen=True, tag="first_steps"):
 class Sample(_Record, frozen=True, tag="sample"):
     """Timing: one block, the mean of a few if it is short, and what the machine did meanwhile.
 
-    `feed` says how its batches came: staged before, gathered and staged inside (fed), or by a
-    rival's own code; in a `round` each has its turn. `foreign_cores` is how many cores other
-    processes used, null if the system does not tell; `compilations` how many the backend had made
-    by its end, null likewise.
+    `feed` says how its batches came: staged before, or gathered and staged inside (fed), as a
+    rival's always are; in a `round` of a heat each case has its turn. `foreign_cores` is how many
+    cores other processes used, null if the system does not tell; `compilations` how many the
+    backend had made by its end, null likewise.
     """
 
     feed: Feed

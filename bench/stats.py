@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -69,6 +69,27 @@ def bootstrap_ratio(new: Sequence[Sequence[float]], old: Sequence[Sequence[float
     return _interval(ratio, _resampled_medians(new, key=0) / _resampled_medians(old, key=1))
 
 
+Turns = Sequence[Mapping[int, float]]  # speeds, by process and then by the turn's number
+
+
+def turn_pairs(ours: Turns, theirs: Turns) -> list[list[float]]:
+    """Return by process the ratios of two that took turns, none if they did not.
+
+    Turns of one number in one heat are neighbours: what slows both down cancels.
+    """
+    pairs = [
+        [a[number] / b[number] for number in sorted(a.keys() & b.keys())]
+        for a, b in zip(ours, theirs, strict=False)
+    ]
+    return [ratios for ratios in pairs if ratios]
+
+
+def turn_ratio(ours: Turns, theirs: Turns) -> Interval | None:
+    """Return the median of `turn_pairs` and its interval, None if there are none."""
+    pairs = turn_pairs(ours, theirs)
+    return bootstrap_median(pairs) if pairs else None
+
+
 def verdict(ratio: Interval) -> Verdict:
     """Judge a ratio of speeds: a tie where its interval holds 1."""
     if ratio.low > 1:
@@ -105,7 +126,7 @@ def judge(
     theirs: Sequence[Sequence[float]],
     ratio: Interval | None = None,
 ) -> Judgement:
-    """Compare two samples by process; `ratio` is given where pairs tell more than medians."""
+    """Compare two samples by process; `ratio` is given where turns tell more than medians."""
     ratio = ratio or bootstrap_ratio(ours, theirs)
     return Judgement(ratio, *mann_whitney(ours, theirs), verdict(ratio))
 

@@ -175,7 +175,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     peak of the same run and threads; null but on the CPU. `threads_used` is CPU time over wall time
     in steady blocks. `split` has the seconds of `forward`, `backward` and `update` where the
     backend lets one see them; `overhead_seconds` is the part of a step that does not grow with the
-    batch, fitted over the batch sizes. `blocks` are the steady samples/s by process; `discarded`
+    batch, fitted over the batch sizes. `blocks` are the steady samples/s by process, `rounds` the
+    numbers of their turns, which are neighbours of others' turns of that number; `discarded`
     counts the blocks in which another process was at work. `flags` say in words what to be wary of.
     A backend that took turns with a `rival` has no pre-staged figure, but a comparison.
     """
@@ -209,12 +210,21 @@ class Measurement(Struct, frozen=True, kw_only=True):
     overhead_seconds: float | None = None
     split: dict[str, float] = {}
     blocks: list[list[float]] = []
+    rounds: list[list[int]] = []
     discarded: int = 0
     rival: str | None = None
     flags: list[str] = []
     settings: dict[str, str] = {}
     environment: dict[str, str] = {}
     parity: Parity | None = None
+
+    @property
+    def turns(self) -> list[dict[int, float]]:
+        """The steady samples/s by process, then by round."""
+        return [
+            dict(zip(rounds, rates, strict=True))
+            for rounds, rates in zip(self.rounds, self.blocks, strict=False)
+        ]
 
     @property
     def comparable(self) -> bool:

@@ -24,9 +24,9 @@ R = TypeVar("R")
 
 
 class Blocks(NamedTuple):
-    """The blocks of a process that count: seconds, threads used, and what was found about them."""
+    """The blocks of a process that count: seconds by round, threads used, and what was found."""
 
-    seconds: list[float]
+    seconds: dict[int, float]
     threads_used: float
     discarded: int
     busy: bool  # other processes were at work throughout
@@ -46,36 +46,13 @@ def blocks(process: Process, feed: Feed) -> Blocks | None:
     kept = kept[start:]
     compilations = {sample.compilations for sample in kept}
     return Blocks(
-        seconds=[sample.seconds for sample in kept],
+        seconds={sample.round: sample.seconds for sample in kept},
         threads_used=sum(s.cpu_seconds for s in kept) / sum(s.seconds for s in kept),
         discarded=0 if busy else len(samples) - len(clean),
         busy=busy,
         drifting=drifting,
         recompiled=len(compilations) > 1,
     )
-
-
-def pairs(process: Process) -> list[float]:
-    """Return the speed of the adapter over its rival's in each round of the steady state.
-
-    In a round each has its turn, one behind the other: what slows both down cancels.
-    """
-    samples = [r for r in process if isinstance(r, Sample)]
-    of_all, of_clean = _ratios(samples), _ratios(filter(_is_clean, samples))
-    kept = of_clean if len(of_clean) >= min(_LEAST, len(of_all)) else of_all
-    return kept[steady(kept)[0] :] if kept else []
-
-
-def _ratios(samples: Iterable[Sample]) -> list[float]:
-    rounds: dict[int, dict[Feed, float]] = {}
-    for sample in samples:
-        rounds.setdefault(sample.round, {})[sample.feed] = sample.seconds
-    return [turn["rival"] / turn["fed"] for turn in rounds.values() if len(turn) == 2]
-
-
-def ratio(processes: Iterable[Process]) -> Interval:
-    """Return how many times as fast as its rival the adapter is, with the interval."""
-    return bootstrap_median([pairs(process) for process in processes])
 
 
 def _is_clean(sample: Sample) -> bool:
@@ -111,28 +88,47 @@ def is_bimodal(values: Sequence[float]) -> bool:
     return bool(gap > wide and min(len(low), len(high)) >= _CLUSTER * len(ordered))
 
 
-def rates(processes: Iterable[Process], task: Task, feed: Feed) -> list[list[float]]:
-    """Return the steady samples/s by process."""
-    samples = task.steps * task.batch_size
+def compared_feed(task: Task) -> Feed:
+    """Return what is compared: of an adapter and its rival, whose batches come from the host, that;
+    else the speed on batches that are staged before.
+    """
+    return "fed" if task.rival else "staged"
+
+
+def turns(processes: Iterable[Process], task: Task, feed: Feed) -> list[dict[int, float]]:
+    """Return the steady samples/s by process, then by round."""
     found = [blocks(process, feed) for process in processes]
-    return [[samples / seconds for seconds in one.seconds] for one in found if one]
+    return [_rates(one, task) for one in found if one]
 
 
-def speed(processes: Iterable[Process], task: Task, feed: Feed | None = None) -> Interval | None:
-    """Return the samples/s with its interval; of a case with a rival, those of the adapter."""
-    found = rates(processes, task, feed or ("fed" if task.rival else "staged"))
+def _rates(one: Blocks, task: Task) -> dict[int, float]:
+    samples = task.steps * task.batch_size
+    return {number: samples / seconds for number, seconds in one.seconds.items()}
+
+
+def speed(processes: Iterable[Process], task: Task, feed: Feed) -> Interval | None:
+    """Return the samples/s with its interval."""
+    found = [list(rates.values()) for rates in turns(processes, task, feed)]
     return bootstrap_median(found) if found else None
 
 
 def measurement(
-    task: Task, processes: Sequence[Process], *, peak: float, parity: Parity | None
+    task: Task,
+    processes: Sequence[Process],
+    *,
+    rivals: Sequence[Process] = (),
+    peak: float,
+    parity: Parity | None,
 ) -> Measurement:
-    """Return what all processes of a case say; `peak` is the SGEMM's GFLOP/s."""
-    status, reason = _status(processes)
+    """Return what all processes of a case say; `peak` is the SGEMM's GFLOP/s.
+
+    The ending of a rival that did not finish is that of the adapter beside it too.
+    """
+    status, reason = _status([*processes, *rivals])
     done = [process for process in processes if _last(process, Measured)]
     found = [one for process in done if (one := blocks(process, "staged"))]
-    samples = task.steps * task.batch_size
-    staged = [[samples / seconds for seconds in one.seconds] for one in found]
+    rates = [_rates(one, task) for one in found]
+    staged = [list(one.values()) for one in rates]
     fast = bootstrap_median(staged) if staged else None
     flops = task.model.cost
     per_sample = flops.training_flops if task.phase == "train" else flops.forward_flops
@@ -180,6 +176,7 @@ def measurement(
         if splits
         else {},
         blocks=staged,
+        rounds=[list(one) for one in rates],
         rival=task.rival,
         discarded=sum(one.discarded for one in found),
         flags=list(_flags(found, staged, threads_used, execution.threads)),

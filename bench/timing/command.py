@@ -15,7 +15,7 @@ from typing import Literal
 
 import filelock
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.console import Console
 from rich.markup import escape
 
@@ -36,7 +36,7 @@ from ..results import status_of
 from ..stats import bootstrap_median
 from ..summary import SCHEMA_VERSION, Parity, Summary
 from . import analysis, comparison, session, subjects
-from .session import Case
+from .heat import Case, Heat
 from .subjects import Subject
 from .task import Task, steps_per_block
 
@@ -104,22 +104,22 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
     output = request.output.resolve()
     with _exclusive(), _folder(output):
         console.print(f"benchmark folder: {output}", highlight=False, soft_wrap=True)
-        cases = _cases(request, found, backends, output)
+        heats = _heats(request, found, backends, output)
         host = machine.look()  # its load, before there is ours
         certificates = _certify(request, found, backends, console)
         peaks: dict[int, list[float]] = {}
         interrupted = False
         try:
-            _time(cases, output, peaks, request, console)
+            _time(heats, output, peaks, request, console)
         except KeyboardInterrupt:
-            if not any(case.processes for case in cases):
+            if not any(heat.was_run for heat in heats):
                 raise
             interrupted = True
-        timed = [case for case in cases if case.processes]
-        summary = _summary(request, host, found, timed, certificates, peaks)
+        summary = _summary(request, host, found, heats, certificates, peaks)
         show(summary, output, console, as_json=as_json)
     if interrupted:
-        console.print(f"interrupted: {len(timed)} of {len(cases)} cases were timed")
+        done, cases = len(summary.measurements), sum(len(heat.adapters) for heat in heats)
+        console.print(f"interrupted: {done} of {cases} cases were timed")
     return 130 if interrupted else _exit_code(summary)
 
 
@@ -160,24 +160,42 @@ def _folder(output: Path) -> Iterator[None]:
         ) from None
 
 
-def _cases(
+def _heats(
     request: Request, found: Sequence[Subject], backends: Sequence[Backend], output: Path
-) -> list[Case]:
+) -> list[Heat]:
+    """Return the heats: of all backends on the CPU, whose memory has room for them; of one on a
+    device, whose allocators keep what they have; of an adapter and its rival.
+    """
     (output / "inputs").mkdir()
     for subject in found:
         subject.write(output / "inputs" / f"{subject.name}.npz")
-    works = [
-        (subject, backend, execution, phase, batch_size, rival)
+    tasks = [
+        [_task(subject, backend, execution, phase, batch_size) for backend in backends]
         for subject in found
         for phase in request.phases
         for batch_size in request.batch_sizes or (subject.batch_size,)
         for execution in request.executions
-        for backend in backends
-        for rival in _rivals(request.rivals, backend.name)
     ]
-    share = request.budget / max(1, len(works))
-    tasks = [_task(*work, budget=share) for work in works]
-    return [Case(task, output / "cases" / _case_name(task)) for task in tasks]
+    fields: list[list[Task]] = []
+    for equal in tasks:
+        if request.rivals:
+            fields += [
+                _pair(task, rival)
+                for task in equal
+                for rival in _rivals(request.rivals, task.backend)
+            ]
+        elif equal[0].execution.device == "cpu":
+            fields.append(equal)
+        else:
+            fields += [[task] for task in equal]
+    return [
+        Heat([Case(task, output / "cases" / _case_name(task)) for task in field])
+        for field in fields
+    ]
+
+
+def _pair(task: Task, rival: str) -> list[Task]:
+    return [structs.replace(task, rival=rival, as_rival=is_rival) for is_rival in (False, True)]
 
 
 def _task(
@@ -186,9 +204,6 @@ def _task(
     execution: Execution,
     phase: Phase,
     batch_size: int,
-    rival: str | None,
-    *,
-    budget: float,
 ) -> Task:
     assert backend.python
     return Task(
@@ -203,22 +218,25 @@ def _task(
         inputs=f"../../../inputs/{subject.name}.npz",
         python=backend.python,
         environment=worker_variables(execution.threads, "../../../code.zip"),
-        budget=budget,
-        rival=rival,
     )
 
 
 def _case_name(task: Task) -> str:
+    names = [_work_name(task), task.backend]
+    if task.rival:
+        names += [task.rival, "rival" if task.as_rival else "adapter"]
+    return "-".join(names)
+
+
+def _work_name(task: Task) -> str:
     execution = task.execution
-    parts = [task.name, task.backend, execution.device, execution.mode, f"{execution.threads}t"]
-    parts += [task.phase, str(task.batch_size), *([task.rival] if task.rival else [])]
-    return "-".join(parts)
+    threads = f"{execution.threads}t"
+    parts = [task.name, execution.device, execution.mode, threads, task.phase, task.batch_size]
+    return "-".join(map(str, parts))
 
 
-def _rivals(kind: Rivals | None, backend: str) -> tuple[str | None, ...]:
-    """Return the modules that a backend's adapter is measured against: none, without a kind."""
-    if kind is None:
-        return (None,)
+def _rivals(kind: Rivals, backend: str) -> tuple[str, ...]:
+    """Return the modules that a backend's adapter is measured against."""
     folder = files(f"{_ROOT}.bench.{kind}")
     names = [file.name.removesuffix(".py") for file in folder.iterdir()]
     if kind == "native":
@@ -253,7 +271,7 @@ def _certify(
 
 
 def _time(
-    cases: Sequence[Case],
+    heats: Sequence[Heat],
     output: Path,
     peaks: dict[int, list[float]],
     request: Request,
@@ -262,20 +280,29 @@ def _time(
     began = monotonic()
     with console.status("timing") as status:
 
-        def say(task: Task, process: int, found: list[Record]) -> None:
-            words = f"{_case_name(task)}, process {process + 1}: {_ending_words(found)}"
+        def say(words: str) -> None:
             spent = f"{monotonic() - began:.0f} of {request.budget:.0f} s"
             status.update(f"timing: {spent}: {escape(words)}")
+
+        def begin(heat: Heat) -> None:
+            names = [case.task.backend for case in heat.adapters]
+            names += [heat.task.rival] if heat.task.rival else []
+            say(f"{_work_name(heat.task)}: {', '.join(names)}")
+
+        def end(task: Task, process: int, found: list[Record]) -> None:
+            words = f"{_case_name(task)}, process {process}: {_ending_words(found)}"
+            say(words)
             if not console.is_terminal:
                 console.print(words, markup=False, highlight=False, soft_wrap=True)
 
         session.run(
-            cases,
+            heats,
             output / "code.zip",
             peaks,
             budget=request.budget,
             timeout=request.timeout,
-            show=say,
+            begin=begin,
+            end=end,
         )
 
 
@@ -288,26 +315,29 @@ def _summary(
     request: Request,
     host: Machine,
     found: Sequence[Subject],
-    cases: Sequence[Case],
+    heats: Sequence[Heat],
     certificates: Certificates,
     peaks: Mapping[int, list[float]],
 ) -> Summary:
+    run = [heat for heat in heats if heat.was_run]
     timed = [
         analysis.measurement(
             case.task,
             case.processes,
+            rivals=heat.rivals,
             peak=median(peaks[case.task.execution.threads]),
             parity=certificates.get((case.task.name, case.task.backend, case.task.execution)),
         )
-        for case in cases
+        for heat in run
+        for case in heat.adapters
     ]
     timed = comparison.with_cliffs(comparison.with_overheads(timed))
     comparisons = list(comparison.between_backends(timed))
     if request.rivals:
         comparisons = [
             ratio
-            for case, measured in zip(cases, timed, strict=True)
-            if measured.comparable and (ratio := comparison.with_rival(case, request.rivals))
+            for heat, measured in zip(run, timed, strict=True)
+            if measured.comparable and (ratio := comparison.with_rival(heat, request.rivals))
         ]
     return Summary(
         schema_version=SCHEMA_VERSION,

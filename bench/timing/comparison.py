@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import structs
 
-from ..stats import bootstrap_median, judge
+from ..stats import bootstrap_median, judge, turn_ratio
 from ..summary import Comparison, Measurement
 from . import analysis
-from .session import Case
+from .heat import Heat
 
 _CLIFF = 0.5  # of the speed with one thread
 _LEAST_SIZES = 3  # that a line is fitted through
@@ -37,21 +37,17 @@ def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison
                 rival=other.backend,
                 samples_per_second=best.samples_per_second,
                 rival_samples_per_second=other.samples_per_second,
-                **judge(best.blocks, other.blocks)._asdict(),
+                **judge(best.blocks, other.blocks, turn_ratio(best.turns, other.turns))._asdict(),
             )
 
 
-def with_rival(case: Case, kind: Literal["native", "peers"]) -> Comparison | None:
-    """Compare an adapter with its rival, which took turns in each process; None if none finished.
-
-    The ratio is of neighbouring blocks, so that what slows both down cancels.
-    """
-    task = case.task
-    ours = analysis.rates(case.processes, task, "fed")
-    theirs = analysis.rates(case.processes, task, "rival")
-    if not ours or not theirs or case.ended_badly:
+def with_rival(heat: Heat, kind: Literal["native", "peers"]) -> Comparison | None:
+    """Compare an adapter with the rival that it took turns with; None if one did not finish."""
+    if not heat.alive:
         return None
-    ratio = analysis.ratio(case.processes)
+    task = heat.task
+    ours, theirs = (analysis.turns(case.processes, task, "fed") for case in heat.cases)
+    blocks, their_blocks = ([list(rates.values()) for rates in turns] for turns in (ours, theirs))
     return Comparison(
         kind=kind,
         workload=task.name,
@@ -62,9 +58,9 @@ def with_rival(case: Case, kind: Literal["native", "peers"]) -> Comparison | Non
         mode=task.execution.mode,
         subject=task.backend,
         rival=str(task.rival),
-        samples_per_second=bootstrap_median(ours),
-        rival_samples_per_second=bootstrap_median(theirs),
-        **judge(ours, theirs, ratio)._asdict(),
+        samples_per_second=bootstrap_median(blocks),
+        rival_samples_per_second=bootstrap_median(their_blocks),
+        **judge(blocks, their_blocks, turn_ratio(ours, theirs))._asdict(),
     )
 
 

@@ -11,16 +11,15 @@ from ...backends.contract import Execution
 from ...models import Model
 from ..records import Phase
 
-_BLOCK_FLOPS = 5e9  # a block is long against the clock and a scheduler's slice, short for patience
-_MOST_STEPS = 50
+_BLOCK_FLOPS = 2.5e9  # a block is long against a call, short for those that wait for their turn
+_MOST_STEPS = 25
 
 
 class Task(Struct, frozen=True, kw_only=True):
     """One case: `steps` are of one block; arrays are in the file `inputs`, relative to the folder.
 
-    `budget` is a process's share of the session's, in seconds: it may take less.
-    `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`), which takes
-    turns with the adapter, block by block.
+    `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`) that takes turns
+    with the adapter; `as_rival` says that it is what this process times.
     """
 
     name: str
@@ -34,8 +33,8 @@ class Task(Struct, frozen=True, kw_only=True):
     inputs: str
     python: str
     environment: dict[str, str]
-    budget: float
     rival: str | None = None
+    as_rival: bool = False
 
     @property
     def arguments(self) -> list[str]:
@@ -46,7 +45,7 @@ class Task(Struct, frozen=True, kw_only=True):
 def steps_per_block(model: Model, phase: Phase, batch_size: int) -> int:
     """Return k, the steps of a block: alike for all backends, as it follows from the FLOPs alone.
 
-    k = 5 GFLOP / (FLOPs of a step), 2 to 50.
+    k = 2.5 GFLOP / (FLOPs of a step), 2 to 25.
     """
     cost = model.cost
     per_sample = cost.training_flops if phase == "train" else cost.forward_flops

@@ -1,8 +1,9 @@
-"""The timing worker: one process that times one case, block by block, and writes down each.
+"""The timing worker: one process that times one case, a turn whenever it is told to.
 
-Run as `python -P -m bakeoff.bench.timing.timer FOLDER`, in the backend's own interpreter. A rival
-has a process of its own (`--rival FOLDER`), so that what a framework sets for a process is not
-shared; the two take turns, and the one that waits does nothing.
+Run as `python -P -m bakeoff.bench.timing.timer FOLDER`, in the backend's own interpreter. It makes
+the case ready and says so with an empty line on stdout; then every line of stdin, a feed and the
+number of a round, is one turn, answered likewise when it is over. In between it does nothing. At
+the end of stdin it measures the rest and ends.
 """
 
 from __future__ import annotations
@@ -11,18 +12,16 @@ import importlib
 import math
 import os
 import platform
-import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import structs
 
@@ -38,32 +37,47 @@ from ..worker import Emit, cast_targets, emitter, one_line, peak_rss_mb
 from .task import Task
 from .task import read as read_task
 
-_SECONDS = 4.0  # of blocks, of all feeds together, unless the budget is smaller
-_RIVAL_SECONDS = 12.0  # the same beside a rival, whose ratio has to be good to a few per cent
-_REST_SECONDS = 0.25  # before such a turn: idle threads spin, those of Intel's OpenMP for 0.2 s
-_LEAST_ROUNDS = 5
-_MOST_SECONDS = 60.0  # then three are enough
 _SAMPLE_SECONDS = 0.1
 _LATENCIES = 30
 _SPLITS = 10
 _WARM_UP = 3
 
-Block = Callable[[], object]  # `steps` steps, synchronised once
-Train = Callable[[np.ndarray], object]  # on the rows of an order, [steps, batch]
-Take = Callable[[], Sample]  # the turn of a feed, in round 0
+Train = Callable[[int], object]  # that many steps, the first of a block, synchronised once
+Turns = Iterator[tuple[str, int]]  # the feed and the round of each; the next one ends the last
+Take = Callable[[], Sample]  # a turn of a feed, in round 0
 
 
 def main(folder: Path) -> int:
     """Time the task in the folder. Returns the exit code."""
-    with emitter(folder / "records.jsonl") as emit:
+    with emitter(folder / "records.jsonl") as emit, _turns() as turns:
         try:
-            _time(read_task(folder), folder, emit)
+            task = read_task(folder)
+            if task.rival:
+                _confine(task.execution.threads)
+            work = _time_rival if task.as_rival else _time
+            work(task, folder, emit, turns)
         except Unsupported as refusal:
             emit(Refused(reason=str(refusal)))
         except Exception as error:
             emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
             return 1
     return 0
+
+
+@contextmanager
+def _turns() -> Iterator[Turns]:
+    """Give the turns as they are asked for, each answered when the next one is."""
+    with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
+        os.dup2(2, 1)  # what a framework prints goes to the log
+
+        def ask() -> Turns:
+            answers.write(b"\n")
+            for line in sys.stdin:
+                feed, number = line.split()
+                yield feed, int(number)
+                answers.write(b"\n")
+
+        yield ask()
 
 
 class Case(NamedTuple):
@@ -84,11 +98,6 @@ class Case(NamedTuple):
     def stage(self, trainer: Trainer) -> list[Any]:
         """Gather and stage the batches of one block."""
         return stage(trainer, self.x, self.y, self.task.execution.dtype, self.order)
-
-    def train(self, trainer: Trainer) -> Train:
-        """Return the training on given rows, their batches made ready in the fastest way."""
-        feed = feeder(trainer, self.x, self.y, self.task.execution.dtype)
-        return lambda order: trainer.train(feed(order))
 
 
 def read_inputs(
@@ -113,75 +122,34 @@ def with_random_data(task: Task, adapter: Adapter) -> Case:
     return Case(task, adapter, weights, x.astype(dtype), y, order)
 
 
-def blocks(case: Case, trainer: Trainer) -> dict[Feed, Block]:
-    """Return what is timed, by how its batches come: staged before, or fed from the host.
-
-    Prediction takes host arrays and returns them: it is `staged` alone, its batches gathered.
+def staged(case: Case, trainer: Trainer) -> Train:
+    """Return the training on batches that are staged before; or the prediction, which takes host
+    arrays and returns them, its batches gathered.
     """
-    task = case.task
-    if task.phase == "infer":
+    if case.task.phase == "infer":
         batches = gather(case.x, case.order)
-        return {"staged": lambda: [trainer.predict(x) for x in batches]}
-    staged = case.stage(trainer)
-    return {
-        "staged": lambda: trainer.train(staged),
-        "fed": partial(case.train(trainer), case.order),
-    }
+        return lambda steps: [trainer.predict(x) for x in batches[:steps]]
+    block = case.stage(trainer)
+    return lambda steps: trainer.train(block[:steps])
 
 
-@contextmanager
-def _rival(folder: Path, environment: dict[str, str]) -> Iterator[Take]:
-    """Start a rival in a process of its own; give the function by which it takes its turn.
-
-    The environment is what this process began with: an adapter's own settings are not the rival's.
-
-    Raises Unsupported where there is no such net by hand.
-    """
-    command = [sys.executable, "-P", "-m", "bakeoff.bench.timing.timer", "--rival", str(folder)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        ask, answers = process.stdin, process.stdout
-
-        def hear() -> bytes:
-            answer = answers.readline()
-            if not answer:
-                raise RuntimeError("the rival's process has ended; see log.txt")
-            return answer
-
-        def take_turn() -> Sample:
-            ask.write(b"\n")
-            ask.flush()
-            return msgspec.json.decode(hear(), type=Sample)
-
-        if refusal := hear().strip():
-            raise Unsupported(refusal.decode())
-        yield take_turn
-        ask.close()
+def fed(case: Case, trainer: Trainer) -> Train:
+    """Return the training on batches that come from the host, in the fastest way."""
+    feed = feeder(trainer, case.x, case.y, case.task.execution.dtype)
+    return lambda steps: trainer.train(feed(case.order[:steps]))
 
 
-def serve(folder: Path) -> None:
-    """Be the rival: answer every line of stdin with the sample of one turn."""
-    with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
-        os.dup2(2, 1)  # what the library prints goes to the log
-        task = read_task(folder)
-        rival = importlib.import_module(f"..{task.rival}", __package__)
-        mode, threads = task.execution.mode, task.execution.threads
-        if mode not in rival.MODES or task.model.name not in rival.WORKLOADS:
-            answers.write(f"{task.rival} has no {mode} {task.model.name}\n".encode())
-            return
-        _, x, y, order = read_inputs(task, folder)
-        train = rival.prepare(task.model.name, x, y, mode=mode, threads=threads)
-        take = _taking_turns(train, order, "rival")
-        answers.write(b"\n")
-        for _ in sys.stdin.buffer:
-            answers.write(msgspec.json.encode(take()) + b"\n")
+def _trainings(case: Case, trainer: Trainer) -> dict[Feed, Train]:
+    """Return what is timed, by how its batches come."""
+    if case.task.rival:  # whose batches come from the host
+        return {"fed": fed(case, trainer)}
+    if case.task.phase == "infer":
+        return {"staged": staged(case, trainer)}
+    return {"staged": staged(case, trainer), "fed": fed(case, trainer)}
 
 
 def _confine(threads: int) -> None:
-    """Keep this process, and the rival that it starts, on as many cores as each has threads.
+    """Keep this process on as many cores as it has threads, the same as its rival's.
 
     Else the one whose core has a neighbour, outside this virtual machine even, would lose.
     """
@@ -189,10 +157,7 @@ def _confine(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def _time(task: Task, folder: Path, emit: Emit) -> None:
-    if task.rival:
-        _confine(task.execution.threads)
-    environment = dict(os.environ)  # an adapter may add to it
+def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
     began = perf_counter()
     adapter = backends.load(task.adapter)
     emit(
@@ -212,18 +177,11 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
     compilations = partial(_instrument, trainer, "compilations", lambda: None)
-    with ExitStack() as stack:
-        if task.rival:
-            ours = _taking_turns(case.train(trainer), case.order, "fed", compilations)
-            feeds = [ours, stack.enter_context(_rival(folder, environment))]
-        else:
-            found = blocks(case, trainer).items()
-            feeds = [_taking(block, feed, compilations) for feed, block in found]
-        rest = _REST_SECONDS if task.rival and task.execution.threads > 1 else 0.0
-        for number, takes in _rounds(feeds, _seconds(task)):
-            for take in takes:
-                sleep(rest)
-                emit(structs.replace(take(), round=number))
+    takes: dict[str, Take] = {
+        feed: _taking(feed, train, task.steps, compilations)
+        for feed, train in _trainings(case, trainer).items()
+    }
+    _take(turns, takes, emit)
     device = task.execution.device
     emit(
         Measured(
@@ -236,8 +194,32 @@ def _time(task: Task, folder: Path, emit: Emit) -> None:
     )
 
 
-def _seconds(task: Task) -> float:
-    return min(_RIVAL_SECONDS if task.rival else _SECONDS, task.budget)
+def _time_rival(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
+    """Time the same net by hand, in no code of ours.
+
+    Raises Unsupported where there is none.
+    """
+    rival = importlib.import_module(f"..{task.rival}", __package__)
+    name, mode, threads = task.model.name, task.execution.mode, task.execution.threads
+    if mode not in rival.MODES or name not in rival.WORKLOADS:
+        raise Unsupported(f"{task.rival} has no {mode} {name}")
+    _, x, y, order = read_inputs(task, folder)
+    train = rival.prepare(name, x, y, mode=mode, threads=threads)
+    _take(turns, {"fed": _taking("fed", lambda steps: train(order[:steps]), task.steps)}, emit)
+    emit(
+        Measured(
+            latencies=[],
+            split={},
+            peak_rss_mb=peak_rss_mb(),
+            device_memory_mb=None,
+            settings={},
+        )
+    )
+
+
+def _take(turns: Turns, takes: Mapping[str, Take], emit: Emit) -> None:
+    for feed, number in turns:
+        emit(structs.replace(takes[feed](), round=number))
 
 
 def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
@@ -257,57 +239,35 @@ def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
 
 
 def _taking(
-    block: Block, feed: Feed, compilations: Callable[[], int | None] = lambda: None
+    feed: Feed, train: Train, steps: int, compilations: Callable[[], int | None] = lambda: None
 ) -> Take:
-    """Run the first block of its length, which may compile, and the next, which tells how many of
-    them make a sample that is long against the clock of the machine's load (10 ms).
+    """Make ready to take turns: run a step, the first block of its length, which may compile, and
+    the next, which tells how many of them make a sample that is long against the clock of the
+    machine's load (10 ms), and short against the bursts of a neighbour.
+
+    A turn begins with a step that is not timed: others' turns left caches cold and threads asleep.
+    The very first comes before any block: what it compiles and frees decides where the memory of
+    the blocks lies, for an adapter and for its rival.
     """
-    block()
+    train(1)
+    train(steps)
     began = perf_counter()
-    block()
+    train(steps)
     calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
-    return lambda: _sample(feed, block, calls, compilations)
+
+    def take() -> Sample:
+        train(1)
+        return _sample(feed, partial(train, steps), calls, compilations)
+
+    return take
 
 
-def _taking_turns(
-    train: Train,
-    order: np.ndarray,
+def _sample(
     feed: Feed,
-    compilations: Callable[[], int | None] = lambda: None,
-) -> Take:
-    """As `_taking`, of a block on `order`, for both of two that take turns.
-
-    A turn begins with a step that is not timed: the other's left caches cold and threads asleep.
-    The very first comes before any block, on either side: what it compiles and frees decides where
-    the memory of the blocks lies.
-    """
-    step = partial(train, order[:1])
-    step()
-    take = _taking(partial(train, order), feed, compilations)
-
-    def warm_up_and_take() -> Sample:
-        step()
-        return take()
-
-    return warm_up_and_take
-
-
-def _rounds(feeds: list[Take], enough: float) -> Iterator[tuple[int, Iterable[Take]]]:
-    """Yield number and order of each round, every other one backwards, for `enough` seconds."""
-    began = perf_counter()
-    for number in count():
-        if _is_enough(number, perf_counter() - began, enough):
-            return
-        yield number, feeds if number % 2 == 0 else reversed(feeds)
-
-
-def _is_enough(rounds: int, seconds: float, enough: float) -> bool:
-    if rounds < _LEAST_ROUNDS:
-        return rounds >= 3 and seconds > _MOST_SECONDS
-    return seconds > enough
-
-
-def _sample(feed: Feed, block: Block, calls: int, compilations: Callable[[], int | None]) -> Sample:
+    block: Callable[[], object],
+    calls: int,
+    compilations: Callable[[], int | None],
+) -> Sample:
     others, cpu, began = _busy_seconds(), process_time(), perf_counter()
     for _ in range(calls):
         block()
@@ -378,7 +338,4 @@ def _rss_mb() -> float:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--rival":
-        serve(Path(sys.argv[2]))
-    else:
-        sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1])))

@@ -38,17 +38,16 @@ def test_steps(
         inputs="",
         python="",
         environment={},
-        budget=0.0,
     )
     case = timer.with_random_data(task, adapter)
     try:
         trainer = case.build()
     except Unsupported as refusal:
         pytest.skip(str(refusal))
-    block = timer.blocks(case, trainer)["staged"]
-    block()  # compiles
+    train = timer.staged(case, trainer)
+    train(task.steps)  # compiles
     benchmark.group = f"{name} {phase}"
     benchmark.extra_info["samples per block"] = task.steps * _BATCH
-    found = benchmark(block)
+    found = benchmark(train, task.steps)
     assert len(found) == task.steps
     assert np.isfinite(found).all()

@@ -1,4 +1,6 @@
-"""A backend that behaves as its file is called: the NumPy one, until a job's second epoch."""
+"""A backend that behaves as its file is called: the NumPy one, until a job's second epoch, or its
+first turn in a benchmark.
+"""
 
 import os
 import signal
@@ -43,7 +45,13 @@ def build(model, weights, execution, *, seed, state):
 
     def train(batches, train=trainer.train):
         calls.append(batches)
-        if len(calls) == 2 and Path("job.json").exists():  # not while it is being certified
+        if BEHAVIOUR.startswith("signs"):
+            with Path(__file__).with_name("signed").open("a") as file:
+                file.write(BEHAVIOUR[-1])
+        # Not while it is being certified. Seven calls make a benchmark of two feeds ready.
+        if (len(calls) == 2 and Path("job.json").exists()) or (
+            len(calls) == 8 and Path("task.json").exists()
+        ):
             misbehave()
         losses = train(batches)
         return losses * float("nan") if BEHAVIOUR == "diverges" else losses

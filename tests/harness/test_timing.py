@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from msgspec import structs
 
 from bakeoff import models
 from bakeoff.backends.contract import Execution
+from bakeoff.bench import records, stats
 from bakeoff.bench.records import Feed, Measured, Record, Refused, Sample
 from bakeoff.bench.stats import Interval
 from bakeoff.bench.summary import Measurement, Parity
 from bakeoff.bench.timing import analysis, comparison, session
 from bakeoff.bench.timing.command import seconds_of
+from bakeoff.bench.timing.heat import Case, Heat
 from bakeoff.bench.timing.task import Task, steps_per_block
 from harness.processes import mind_interrupts, wait_until
 
@@ -50,7 +53,7 @@ def _sample(seconds: float, feed: Feed = "staged", **changes: Any) -> Sample:
 
 def _process(seconds: Sequence[float], **changes: Any) -> list[Record]:
     end = Measured(latencies=[1e-3], split={}, peak_rss_mb=10.0, device_memory_mb=None, settings={})
-    return [*(_sample(s, **changes) for s in seconds), end]
+    return [*(_sample(s, round=i, **changes) for i, s in enumerate(seconds)), end]
 
 
 def _task(**changes: Any) -> Task:
@@ -62,11 +65,10 @@ def _task(**changes: Any) -> Task:
         execution=Execution(device="cpu", dtype="float32", mode="eager", threads=1),
         phase="train",
         batch_size=64,
-        steps=50,
+        steps=25,
         inputs="",
         python="python",
         environment={},
-        budget=60.0,
     )
     return structs.replace(task, **changes)
 
@@ -111,7 +113,7 @@ def test_a_block_beside_other_processes_is_discarded_and_counted() -> None:
     found = analysis.blocks(process, "staged")
     assert found
     assert (found.discarded, found.busy) == (2, False)
-    assert max(found.seconds) < 2
+    assert max(found.seconds.values()) < 2
 
 
 def test_if_the_machine_is_busy_throughout_nothing_is_discarded() -> None:
@@ -121,7 +123,7 @@ def test_if_the_machine_is_busy_throughout_nothing_is_discarded() -> None:
 
 
 def test_a_compilation_in_the_steady_state_is_seen() -> None:
-    process = [_sample(1.0, compilations=n) for n in (1, 1, 1, 2, 2, 2)]
+    process = [_sample(1.0, round=i, compilations=n) for i, n in enumerate((1, 1, 1, 2, 2, 2))]
     found = analysis.blocks(process, "staged")
     assert found
     assert found.recompiled
@@ -132,8 +134,8 @@ def test_feeds_are_apart() -> None:
     staged, fed = (analysis.blocks(process, feed) for feed in ("staged", "fed"))
     assert staged
     assert fed
-    assert np.median(staged.seconds) == pytest.approx(1, rel=0.02)
-    assert fed.seconds == [3.0] * 8
+    assert np.median([*staged.seconds.values()]) == pytest.approx(1, rel=0.02)
+    assert list(fed.seconds.values()) == [3.0] * 8
     assert analysis.blocks(process, "rival") is None
 
 
@@ -141,16 +143,16 @@ def test_the_measurement_is_in_its_units() -> None:
     task = _task()
     found = analysis.measurement(task, [_process([0.1] * 8)] * 3, peak=100.0, parity=None)
     flops = task.model.cost.training_flops
-    assert found.samples_per_second == Interval(32_000, 32_000, 32_000)
+    assert found.samples_per_second == Interval(16_000, 16_000, 16_000)
     assert found.step_seconds
-    assert found.step_seconds.median == pytest.approx(0.002)
-    assert found.gflops == pytest.approx(32_000 * flops / 1e9)
-    assert found.percent_of_peak == pytest.approx(32_000 * flops / 1e9)
+    assert found.step_seconds.median == pytest.approx(0.004)
+    assert found.gflops == pytest.approx(16_000 * flops / 1e9)
+    assert found.percent_of_peak == pytest.approx(16_000 * flops / 1e9)
     assert (found.processes, found.threads_used, found.flags) == (3, 1.0, [])
     infer = analysis.measurement(
         structs.replace(task, phase="infer"), [_process([0.1] * 8)], peak=100.0, parity=None
     )
-    assert infer.gflops == pytest.approx(32_000 * task.model.cost.forward_flops / 1e9)
+    assert infer.gflops == pytest.approx(16_000 * task.model.cost.forward_flops / 1e9)
 
 
 @pytest.mark.parametrize(
@@ -175,21 +177,28 @@ def test_a_refusal_is_a_result() -> None:
     )
 
 
-def test_the_pairs_of_a_rival_cancel_what_slows_both_down() -> None:
-    process: list[Record] = []
-    for number, slow in enumerate(np.linspace(1, 3, 12)):
-        process.append(_sample(2 * slow, "fed", round=number))
-        process.append(_sample(slow, "rival", round=number))
-    assert analysis.pairs(process) == pytest.approx([0.5] * 12)
-    process[0] = _sample(50.0, "fed", foreign_cores=1.0)
-    assert analysis.pairs(process) == pytest.approx([0.5] * 11)  # a round of one turn is none
-    assert analysis.pairs([]) == []
+def test_what_slows_neighbours_down_cancels_in_their_ratio() -> None:
+    slow = np.linspace(1, 3, 12)
+    ours, theirs = _process(2 * slow), _process(slow)
+
+    def found(process: list[Record]) -> list[dict[int, float]]:
+        return analysis.turns([process], _task(), "staged")
+
+    (pairs,) = stats.turn_pairs(found(ours), found(theirs))
+    assert pairs == pytest.approx([0.5] * len(pairs))
+    assert len(pairs) >= 6
+    ours[9] = _sample(50.0, round=9, foreign_cores=1.0)
+    (fewer,) = stats.turn_pairs(found(ours), found(theirs))
+    assert fewer == pairs[1:]  # a round of one turn is none
+    ratio = stats.turn_ratio(found(ours), found(theirs))
+    assert ratio == Interval(*[pytest.approx(0.5)] * 3)
+    assert stats.turn_ratio([], []) is None
 
 
-@pytest.mark.parametrize(("size", "steps"), [(1, 50), (64, 50), (10**6, 2)])
+@pytest.mark.parametrize(("size", "steps"), [(1, 25), (64, 25), (10**6, 2)])
 def test_the_steps_of_a_block_follow_from_the_flops(size: int, steps: int) -> None:
     assert steps_per_block(models.read("mnist-mlp"), "train", size) == steps
-    assert steps_per_block(models.read("lenet5"), "train", 64) < 50
+    assert steps_per_block(models.read("lenet5"), "train", 64) < 25
 
 
 def _measurement(backend: str, rate: float, **changes: Any) -> Measurement:
@@ -262,25 +271,24 @@ def test_a_cliff_is_flagged() -> None:
     assert flags[1][0].startswith("a cliff: 0.01 of the speed with 1 thread")
 
 
-class _Scripted(session.Case):
-    """A case whose processes are made up: noisy or not."""
+class _Scripted(Heat):
+    """A heat of two whose processes are made up: their ratio is as noisy as is said."""
 
-    noise = 0.0
+    def __init__(self, name: str, noise: float = 0.0) -> None:
+        super().__init__([Case(_task(name=name), Path()) for _ in range(2)])
+        self.noise = noise
 
-    def run(self, timeout: float) -> None:
-        spread = 1 + self.noise * _RNG.standard_normal()
-        self.processes.append(_process([0.1 * spread * n for n in _NOISE[:8]]))
+    def run(self, seconds: float, timeout: float) -> None:
+        for case in self.cases:
+            spread = 1 + self.noise * _RNG.standard_normal()
+            case.processes.append(_process([0.1 * spread * n for n in _NOISE[:8]]))
 
 
 def test_the_budget_goes_where_intervals_are_widest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_peak", lambda threads, code: 100.0)
-    quiet, noisy = (
-        _Scripted(_task(name="quiet"), tmp_path),
-        _Scripted(_task(name="noisy"), tmp_path),
-    )
-    noisy.noise = 0.2
+    quiet, noisy = _Scripted("quiet"), _Scripted("noisy", 0.2)
     order: list[str] = []
     peaks: dict[int, list[float]] = {}
     session.run(
@@ -289,21 +297,36 @@ def test_the_budget_goes_where_intervals_are_widest(
         peaks,
         budget=60,
         timeout=1,
-        show=lambda task, process, found: order.append(task.name),
+        begin=lambda heat: None,
+        end=lambda task, process, found: order.append(task.name),
     )
-    assert order[:6] == ["quiet", "noisy", "noisy", "quiet", "quiet", "noisy"]  # mirrored
-    assert len(quiet.processes) == 3
-    assert len(noisy.processes) == 20  # never narrow enough: the most
+    assert order[:12:2] == ["quiet", "noisy", "noisy", "quiet", "quiet", "noisy"]  # mirrored
+    assert order[::2] == order[1::2]
+    assert [len(case.processes) for case in quiet.cases] == [3, 3]
+    assert len(noisy.cases[0].processes) == 20  # never narrow enough: the most
     assert set(peaks) == {1}
 
 
-def test_without_time_every_case_is_timed_once(
+def test_without_time_every_heat_is_run_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_peak", lambda threads, code: 100.0)
-    cases = [_Scripted(_task(name=name), tmp_path) for name in "abc"]
-    session.run(cases, tmp_path, {}, budget=0, timeout=1, show=lambda *_: None)
-    assert [len(case.processes) for case in cases] == [1, 1, 1]
+    heats = [_Scripted(name) for name in "abc"]
+    session.run(
+        heats, tmp_path, {}, budget=0, timeout=1, begin=lambda heat: None, end=lambda *_: None
+    )
+    assert [len(case.processes) for heat in heats for case in heat.cases] == [1] * 6
+
+
+def test_who_ends_badly_is_not_run_again_and_a_rival_ends_the_pair() -> None:
+    bad: list[Record] = [Refused(reason="no lstm")]
+    heat = Heat([Case(_task(), Path(), [_process([1.0])]), Case(_task(), Path(), [bad])])
+    assert heat.alive == heat.cases[:1]
+    pair = [_task(rival="native.numpy", as_rival=is_rival) for is_rival in (False, True)]
+    heat = Heat([Case(pair[0], Path(), [_process([1.0])]), Case(pair[1], Path(), [bad])])
+    assert heat.alive == []
+    assert heat.adapters == heat.cases[:1]
+    assert heat.rivals == [bad]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5min", 90), ("2h", 7200)])
@@ -349,7 +372,7 @@ def test_an_interrupt_keeps_what_was_timed(workload: Path, stop: signal.Signals)
         text=True,
         preexec_fn=mind_interrupts,
     )
-    second = Path("b/cases/tiny-numpy-cpu-eager-1t-train-2/0")
+    second = Path("b/cases/tiny-cpu-eager-1t-train-2-numpy/0")
     assert wait_until(second.exists)
     process.send_signal(stop)
     out, err = process.communicate(timeout=60)
@@ -420,52 +443,75 @@ def test_without_certificates_nothing_is_compared_with_a_rival(
     assert "it has no parity certificate" in report
 
 
-def test_a_rival_has_the_core_of_what_it_is_compared_with_and_not_its_settings(home: Path) -> None:
-    adapter = home / "numpy.py"
-    adapter.write_text(
-        "import os\n"
-        "from bakeoff.backends.numpy import *\n"
-        "from bakeoff.backends.numpy import build, devices, version\n"
-        'os.environ["SET_BY_THE_ADAPTER"] = "yes"\n'
-    )
+def test_a_rival_has_the_core_of_what_it_is_compared_with(home: Path) -> None:
     command = [sys.executable, "-P", "-m", "bakeoff.bench.cli", "bench", "mnist-mlp", "--backend",
-               str(adapter), "--against-native", "--no-parity", "--output", "b"]  # fmt: skip
-    found: list[psutil.Process] = []
+               "numpy", "--against-native", "--no-parity", "--output", "b"]  # fmt: skip
+    found: dict[str, list[int]] = {}
 
-    def has_started() -> bool:
-        for process in psutil.process_iter(["cmdline", "cwd"]):
-            words, folder = process.info["cmdline"] or [], process.info["cwd"] or ""
-            if "--rival" in words and folder.startswith(str(home)):
-                found.append(process)
-        return bool(found)
+    def are_confined() -> bool:
+        for process in psutil.process_iter(["cwd"]):
+            folder = Path(process.info["cwd"] or "/").parent
+            if folder.is_relative_to(home):
+                found[folder.name.rpartition("-")[2]] = process.cpu_affinity()
+        return {len(cores) for cores in found.values()} == {1} and len(found) == 2
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
-        assert wait_until(has_started)
-        theirs, ours = found[0].cpu_affinity(), found[0].parent().cpu_affinity()
-        environment = found[0].environ()
+        assert wait_until(are_confined)
         bench.terminate()
-    assert theirs == ours
-    assert len(theirs) == 1
-    assert environment["OMP_NUM_THREADS"] == "1"
-    assert "SET_BY_THE_ADAPTER" not in environment
+    assert found.keys() == {"adapter", "rival"}
+    assert found["adapter"] == found["rival"]
+
+
+def test_all_of_a_heat_take_turns_and_every_other_round_is_mirrored(
+    bakeoff: Command, workload: Path, fake: Fake
+) -> None:
+    outcome = bakeoff("bench", workload, "--backend", f"{fake('signs_a')},{fake('signs_b')}",
+                      "--budget", "1s", "--no-parity", "--output", "b", "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    rounds = {
+        feed: [
+            [record.round for record in records.read(journal)
+             if isinstance(record, Sample) and record.feed == feed]
+            for journal in Path("b/cases").rglob("records.jsonl")
+        ]
+        for feed in ("staged", "fed")
+    }  # fmt: skip
+    count = len(rounds["staged"][0])
+    assert count >= 5
+    assert rounds["staged"] == [list(range(count))] * 2
+    assert rounds["fed"] == [list(range(0, count, 3))] * 2
+    signed = Path(fake("signs_a")).with_name("signed").read_text()
+    in_turns = "".join(name for name, _ in groupby(signed))
+    # Both are made ready; in a b, b a, a b the end of a round and the start of the next are one's.
+    assert in_turns == ("ab" * (count + 3))[: 2 + count + 1]
 
 
 @pytest.mark.parametrize(
     ("behaviour", "status", "code"),
-    [("refuses", "unsupported", 0), ("dies_when_asked", "failed", 1)],
+    [
+        ("refuses", "unsupported", 0),
+        ("dies_when_asked", "failed", 1),
+        ("raises", "failed", 1),
+        ("is_killed", "failed", 1),
+        ("hangs", "timeout", 1),
+    ],
 )
 def test_a_backend_that_fails_is_a_result_and_the_others_go_on(
     bakeoff: Command, workload: Path, fake: Fake, behaviour: str, status: str, code: int
 ) -> None:
     outcome = bakeoff("bench", workload, "--backend", f"{fake(behaviour)},numpy", "--budget", "1s",
-                      "--no-parity", "--output", "b", "--json")  # fmt: skip
+                      "--timeout", "8", "--no-parity", "--output", "b", "--json")  # fmt: skip
     assert outcome.code == code, outcome.err
     theirs, ours = outcome.json()["measurements"]
     assert (theirs["status"], theirs["backend"]) == (status, behaviour)
     assert theirs["reason"]
+    assert theirs["samples_per_second"] is None
     assert ours["status"] == "ok"
     assert ours["parity"] is None
     assert outcome.json()["comparisons"] == []  # without certificates nothing is comparable
+    if behaviour == "hangs":
+        (child,) = Path("b/cases").rglob("child.pid")
+        assert wait_until(lambda: not psutil.pid_exists(int(child.read_text())))
 
 
 @pytest.mark.parametrize(
