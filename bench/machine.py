@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from msgspec import Struct
 
 class Machine(Struct, frozen=True, kw_only=True):
     """The host. Memory in MB; `load` is the one-minute load average when it was looked at; `blas`
-    is that of this process's NumPy, by which the SGEMM peak is measured.
+    is that of this process's NumPy, by which the SGEMM peak is measured; `variables` are those of
+    the environment that decide how frameworks compute.
     """
 
     hostname: str
@@ -26,6 +28,16 @@ class Machine(Struct, frozen=True, kw_only=True):
     governor: str | None = None
     load: float
     blas: str | None = None
+    variables: dict[str, str] = {}
+
+
+# By name, as a report is for others' eyes, and the environment holds secrets too. KMP_DUPLICATE_...
+# is set by scikit-learn's import.
+_VARIABLES = re.compile(
+    "(OPENBLAS|OMP|GOMP|KMP(?!_DUPLICATE)|MKL|BLIS|DNNL|ONEDNN|ATEN|TORCH|TORCHINDUCTOR|PYTORCH"
+    "|TF_ENABLE|TF_XLA|XLA|JAX|FLAGS|MXNET|CUDA|CUBLAS|CUDNN|MALLOC)_[A-Z].*"
+    "|NVIDIA_TF32_OVERRIDE|GLIBC_TUNABLES|LD_PRELOAD"
+)
 
 
 def look() -> Machine:
@@ -43,6 +55,7 @@ def look() -> Machine:
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         load=psutil.getloadavg()[0],
         blas=_blas(),
+        variables={name: os.environ[name] for name in filter(_VARIABLES.fullmatch, os.environ)},
     )
 
 

@@ -1,7 +1,8 @@
 """Obtain certificates: from the cache, or from backends, each asked in its own interpreter.
 
 A certificate is cached under the hash of all that it depends on: the code that computes and judges,
-the adapter, every package of the interpreter, the model, the data, the execution.
+the adapter, every package of the interpreter, the model, the data, the execution; and the CPU and
+the variables of the environment by which libraries choose their kernels.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import msgspec
 from ...backends import NAMES
 from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
+from .. import machine
 from ..code import write_zip
 from ..environments import Backend
 from ..files import write_whole
@@ -92,7 +94,7 @@ def certify(
 
 def _keys(subjects: list[Subject]) -> list[str]:
     """Return the hash of all that each certificate depends on."""
-    code = _code_hash()
+    code, host = _code_hash(), machine.look()
     pythons = sorted({subject.backend.python or "" for subject in subjects})
     with ThreadPoolExecutor() as pool:
         packages = dict(zip(pythons, pool.map(_packages, pythons), strict=True))
@@ -104,6 +106,8 @@ def _keys(subjects: list[Subject]) -> list[str]:
             code,
             _adapter_hash(subject.backend.adapter),
             packages[subject.backend.python or ""],
+            host.cpu,
+            sorted(host.variables.items()),
             probes[id(subject.probe)],
             subject.execution,
             subject.name,

@@ -77,6 +77,9 @@ def machine(summary: Summary) -> dict[str, str]:
         "system": words.plain(host.system),
         "CPU governor": words.plain(host.governor or "unknown"),
         "NumPy's BLAS": words.plain(host.blas or "unknown"),
+        "variables": words.plain(
+            ", ".join(f"{name}={value}" for name, value in sorted(host.variables.items()))
+        ),
         "load before the run": f"{host.load:.2f}",
         "date": words.plain(summary.created),
     }

@@ -15,7 +15,6 @@ import platform
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,6 @@ from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import structs
 
 from ... import backends
 from ...backends.blocks import gather
@@ -44,18 +42,20 @@ _WARM_UP = 3
 
 Train = Callable[[int], object]  # that many steps, the first of a block, synchronised once
 Turns = Iterator[tuple[str, int]]  # the feed and the round of each; the next one ends the last
-Take = Callable[[], Sample]  # a turn of a feed, in round 0
+Take = Callable[[int], Sample]  # a feed's turn in the round of that number
 
 
 def main(folder: Path) -> int:
     """Time the task in the folder. Returns the exit code."""
-    with emitter(folder / "records.jsonl") as emit, _turns() as turns:
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a framework prints goes to the log
+    with emitter(folder / "records.jsonl") as emit:
         try:
             task = read_task(folder)
             if task.rival:
                 _confine(task.execution.threads)
             work = _time_rival if task.as_rival else _time
-            work(task, folder, emit, turns)
+            work(task, folder, emit, _turns(answers))
         except Unsupported as refusal:
             emit(Refused(reason=str(refusal)))
         except Exception as error:
@@ -64,20 +64,13 @@ def main(folder: Path) -> int:
     return 0
 
 
-@contextmanager
-def _turns() -> Iterator[Turns]:
-    """Give the turns as they are asked for, each answered when the next one is."""
-    with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
-        os.dup2(2, 1)  # what a framework prints goes to the log
-
-        def ask() -> Turns:
-            answers.write(b"\n")
-            for line in sys.stdin:
-                feed, number = line.split()
-                yield feed, int(number)
-                answers.write(b"\n")
-
-        yield ask()
+def _turns(answers: int) -> Turns:
+    """Yield the turns that are asked for, and answer each when the next one is awaited."""
+    os.write(answers, b"\n")
+    for line in sys.stdin:
+        feed, number = line.split()
+        yield feed, int(number)
+        os.write(answers, b"\n")
 
 
 class Case(NamedTuple):
@@ -219,7 +212,7 @@ def _time_rival(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
 
 def _take(turns: Turns, takes: Mapping[str, Take], emit: Emit) -> None:
     for feed, number in turns:
-        emit(structs.replace(takes[feed](), round=number))
+        emit(takes[feed](number))
 
 
 def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
@@ -233,9 +226,9 @@ def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
     trainer.stage(x, y, None)  # the very first touches memory that no later one does
     began = perf_counter()
     batch = trainer.stage(x, y, None)
-    staged = perf_counter()
+    staged_at = perf_counter()
     trainer.train([batch])
-    return FirstSteps(stage_seconds=staged - began, step_seconds=perf_counter() - staged)
+    return FirstSteps(stage_seconds=staged_at - began, step_seconds=perf_counter() - staged_at)
 
 
 def _taking(
@@ -255,15 +248,18 @@ def _taking(
     train(steps)
     calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
 
-    def take() -> Sample:
+    block = partial(train, steps)
+
+    def take(number: int) -> Sample:
         train(1)
-        return _sample(feed, partial(train, steps), calls, compilations)
+        return _sample(feed, number, block, calls, compilations)
 
     return take
 
 
 def _sample(
     feed: Feed,
+    number: int,
     block: Callable[[], object],
     calls: int,
     compilations: Callable[[], int | None],
@@ -279,7 +275,7 @@ def _sample(
         foreign = max(0.0, now - others - used) / seconds
     return Sample(
         feed=feed,
-        round=0,
+        round=number,
         seconds=seconds / calls,
         cpu_seconds=used / calls,
         foreign_cores=foreign,

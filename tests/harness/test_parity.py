@@ -179,8 +179,11 @@ def test_a_certificate_is_kept_until_something_changes(
     assert asked.read_text() == "xx"
     assert ask("--steps", "5") != first
     Path(adapter).write_text(Path(adapter).read_text() + "\n# another adapter\n")
-    assert ask() != first
+    assert (second := ask()) != first
     assert asked.read_text() == "xxxx"
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "12345")  # other kernels may be chosen
+    assert ask() not in (first, second)
+    assert asked.read_text() == "xxxxx"
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,19 @@ def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
     assert bakeoff("compare", "b", "b").code == 0
 
 
+def test_variables_that_choose_kernels_are_told_and_secrets_are_not(
+    bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "512")
+    for secret in ("TF_TOKEN_example", "NVIDIA_API_KEY", "JAXY"):
+        monkeypatch.setenv(secret, "a secret")
+    outcome = bakeoff("bench", workload, "--backend", "numpy", "--budget", "1s", "--no-parity",
+                      "--output", "b", "--json")  # fmt: skip
+    assert outcome.json()["machine"]["variables"]["OPENBLAS_L2_SIZE"] == "512"
+    assert "a secret" not in outcome.out
+    assert "OPENBLAS_L2_SIZE=512" in Path("b/report.md").read_text()
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_was_timed(workload: Path, stop: signal.Signals) -> None:
     command = [sys.executable, "-m", "bakeoff.bench.cli", "bench", str(workload), "--backend",
