@@ -457,7 +457,10 @@ def bench(
     peers: Annotated[
         bool, typer.Option("--peers", help="NumPy against other libraries of pure Python.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a process may take.")] = 300,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds to get ready, for a turn, or to end, of each process."),
+    ] = 300,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where your MNIST files are; or set BAKEOFF_DATA.")
     ] = None,
