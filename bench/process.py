@@ -46,12 +46,11 @@ def started(
             )
         except OSError as error:
             raise NotStarted(f"{arguments[0]} cannot be started: {error.strerror}") from None
-    try:
-        yield process
-    finally:
-        end(process)
-        for pipe in filter(None, (process.stdin, process.stdout)):
-            pipe.close()
+    with process:  # which closes its pipes
+        try:
+            yield process
+        finally:
+            end(process)
 
 
 def end(worker: subprocess.Popen[bytes]) -> None:

@@ -64,17 +64,16 @@ def _of_run(folder: Path) -> Iterator[tuple[Key, Speed]]:
 def _of_benchmark(folder: Path) -> Iterator[tuple[Key, Speed]]:
     for m in summary.read(folder / "summary.json").measurements:
         execution = f"{_execution(m)} {m.phase} {m.batch_size}"
-        speed = _speed(m, m.blocks)._replace(turns=m.turns)
-        yield Key(m.workload, m.backend, execution), speed
+        yield Key(m.workload, m.backend, execution), _speed(m, m.blocks, m.turns)
 
 
 def _execution(row: Row | Measurement) -> str:
     return f"{row.device} {row.dtype} {row.mode} {row.threads}"
 
 
-def _speed(row: Row | Measurement, blocks: list[list[float]]) -> Speed:
+def _speed(row: Row | Measurement, blocks: list[list[float]], turns: Turns = ()) -> Speed:
     if row.status != "ok":
         return Speed([], row.status)
     if not row.comparable:
         return Speed([], "no passing certificate")
-    return Speed(blocks, "" if blocks else "no speed")
+    return Speed(blocks, "" if blocks else "no speed", turns)

@@ -72,6 +72,11 @@ def bootstrap_ratio(new: Sequence[Sequence[float]], old: Sequence[Sequence[float
 Turns = Sequence[Mapping[int, float]]  # speeds, by process and then by the turn's number
 
 
+def by_process(turns: Turns) -> list[list[float]]:
+    """Return the speeds without the numbers of their turns."""
+    return [list(speeds.values()) for speeds in turns]
+
+
 def turn_pairs(ours: Turns, theirs: Turns) -> list[list[float]]:
     """Return by process the ratios of two that took turns, none if they did not.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
 from ..results import status_of
-from ..stats import Interval, bootstrap_median
+from ..stats import Interval, bootstrap_median, by_process
 from ..summary import Measurement, Parity, Status
 from .task import Task
 
@@ -88,13 +88,6 @@ def is_bimodal(values: Sequence[float]) -> bool:
     return bool(gap > wide and min(len(low), len(high)) >= _CLUSTER * len(ordered))
 
 
-def compared_feed(task: Task) -> Feed:
-    """Return what is compared: of an adapter and its rival, whose batches come from the host, that;
-    else the speed on batches that are staged before.
-    """
-    return "fed" if task.rival else "staged"
-
-
 def turns(processes: Iterable[Process], task: Task, feed: Feed) -> list[dict[int, float]]:
     """Return the steady samples/s by process, then by round."""
     found = [blocks(process, feed) for process in processes]
@@ -108,8 +101,8 @@ def _rates(one: Blocks, task: Task) -> dict[int, float]:
 
 def speed(processes: Iterable[Process], task: Task, feed: Feed) -> Interval | None:
     """Return the samples/s with its interval."""
-    found = [list(rates.values()) for rates in turns(processes, task, feed)]
-    return bootstrap_median(found) if found else None
+    found = turns(processes, task, feed)
+    return bootstrap_median(by_process(found)) if found else None
 
 
 def measurement(
@@ -128,7 +121,7 @@ def measurement(
     done = [process for process in processes if _last(process, Measured)]
     found = [one for process in done if (one := blocks(process, "staged"))]
     rates = [_rates(one, task) for one in found]
-    staged = [list(one.values()) for one in rates]
+    staged = by_process(rates)
     fast = bootstrap_median(staged) if staged else None
     flops = task.model.cost
     per_sample = flops.training_flops if task.phase == "train" else flops.forward_flops

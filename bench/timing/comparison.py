@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import structs
 
-from ..stats import bootstrap_median, judge, turn_ratio
+from ..stats import bootstrap_median, by_process, judge, turn_ratio
 from ..summary import Comparison, Measurement
 from . import analysis
 from .heat import Heat
@@ -46,8 +46,8 @@ def with_rival(heat: Heat, kind: Literal["native", "peers"]) -> Comparison | Non
     if not heat.alive:
         return None
     task = heat.task
-    ours, theirs = (analysis.turns(case.processes, task, "fed") for case in heat.cases)
-    blocks, their_blocks = ([list(rates.values()) for rates in turns] for turns in (ours, theirs))
+    ours, theirs = (analysis.turns(case.processes, task, task.feeds[0]) for case in heat.cases)
+    blocks, their_blocks = by_process(ours), by_process(theirs)
     return Comparison(
         kind=kind,
         workload=task.name,

@@ -24,7 +24,7 @@ from .task import write as write_task
 _REST_SECONDS = 0.25  # Intel's OpenMP spins for 0.2 s
 _LEAST_ROUNDS = 5
 _MOST_SECONDS = 60.0  # then three are enough
-_FED_EVERY = 3  # rounds
+_ALL_FEEDS_EVERY = 3  # rounds; else what is compared alone
 
 
 @dataclass
@@ -87,8 +87,9 @@ class Heat:
                 stack.callback(runner.conclude)
                 runner.start(stack)
             for number, order in self._rounds(runners, seconds):
+                feeds = self.task.feeds if number % _ALL_FEEDS_EVERY == 0 else self.task.feeds[:1]
                 for runner in order:
-                    for feed in _feeds(self.task, number):
+                    for feed in feeds:
                         sleep(self._rest)
                         runner.take(feed, number)
             for runner in runners:
@@ -119,13 +120,6 @@ def _is_enough(rounds: int, seconds: float, enough: float) -> bool:
     if rounds < _LEAST_ROUNDS:
         return rounds >= 3 and seconds > _MOST_SECONDS
     return seconds > enough
-
-
-def _feeds(task: Task, number: int) -> Sequence[Feed]:
-    """Return what is timed in a round: beside a rival, whose batches come from the host, that."""
-    if task.rival:
-        return ["fed"]
-    return ["staged", "fed"] if task.phase == "train" and number % _FED_EVERY == 0 else ["staged"]
 
 
 class _Runner:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import median, median_high
 from time import monotonic
 
 from ..job import clean_environment, worker_variables
 from ..records import Record
-from ..stats import Interval, Turns, bootstrap_median, turn_ratio
+from ..stats import Interval, Turns, bootstrap_median, by_process, turn_ratio
 from . import analysis
 from .heat import Heat
 from .task import Task
@@ -43,7 +44,7 @@ def run(
     """
     deadline = monotonic() + budget
     rounds = 0
-    while due := list(_due(heats)):
+    while due := _due(heats):
         for threads in sorted({heat.task.execution.threads for heat in heats}):
             peaks.setdefault(threads, []).append(_peak(threads, code))
         for heat in due if rounds % 2 == 0 else reversed(due):
@@ -79,17 +80,17 @@ def width(heat: Heat) -> float:
     """Return half the widest interval over its median: of the ratios of the fastest to the others,
     as it is those that are compared; of its speed, if it is alone.
     """
-    feed = analysis.compared_feed(heat.task)
+    feed = heat.task.feeds[0]
     found = [analysis.turns(case.processes, case.task, feed) for case in heat.alive]
     fastest = max(found, key=_speed)
     intervals = [turn_ratio(fastest, other) for other in found if other is not fastest]
     if not intervals:
-        intervals = [bootstrap_median([list(turns.values()) for turns in fastest])]
+        intervals = [bootstrap_median(by_process(fastest))]
     return max(_relative_width(interval) for interval in intervals)
 
 
 def _speed(turns: Turns) -> float:
-    return median(rate for rates in turns for rate in rates.values())
+    return median(chain.from_iterable(by_process(turns)))
 
 
 def _relative_width(interval: Interval | None) -> float:

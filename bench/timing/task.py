@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ...backends.contract import Execution
 from ...models import Model
-from ..records import Phase
+from ..records import Feed, Phase
 
 _BLOCK_FLOPS = 2.5e9  # a block is long against a call, short for those that wait for their turn
 _MOST_STEPS = 25
@@ -35,6 +35,17 @@ class Task(Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     rival: str | None = None
     as_rival: bool = False
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """What is timed, by how batches come; the first is what is compared.
+
+        A rival's batches come from the host, and so do those of the adapter beside it. Prediction
+        takes host arrays and returns them: its batches are only gathered before.
+        """
+        if self.rival:
+            return ("fed",)
+        return ("staged", "fed") if self.phase == "train" else ("staged",)
 
     @property
     def arguments(self) -> list[str]:

@@ -116,9 +116,7 @@ def with_random_data(task: Task, adapter: Adapter) -> Case:
 
 
 def staged(case: Case, trainer: Trainer) -> Train:
-    """Return the training on batches that are staged before; or the prediction, which takes host
-    arrays and returns them, its batches gathered.
-    """
+    """Return the training on batches that are staged before; or the prediction."""
     if case.task.phase == "infer":
         batches = gather(case.x, case.order)
         return lambda steps: [trainer.predict(x) for x in batches[:steps]]
@@ -130,15 +128,6 @@ def fed(case: Case, trainer: Trainer) -> Train:
     """Return the training on batches that come from the host, in the fastest way."""
     feed = feeder(trainer, case.x, case.y, case.task.execution.dtype)
     return lambda steps: trainer.train(feed(case.order[:steps]))
-
-
-def _trainings(case: Case, trainer: Trainer) -> dict[Feed, Train]:
-    """Return what is timed, by how its batches come."""
-    if case.task.rival:  # whose batches come from the host
-        return {"fed": fed(case, trainer)}
-    if case.task.phase == "infer":
-        return {"staged": staged(case, trainer)}
-    return {"staged": staged(case, trainer), "fed": fed(case, trainer)}
 
 
 def _confine(threads: int) -> None:
@@ -170,9 +159,10 @@ def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
     emit(_first_steps(case, trainer))
     compilations = partial(_instrument, trainer, "compilations", lambda: None)
+    trainings = {"staged": staged, "fed": fed}
     takes: dict[str, Take] = {
-        feed: _taking(feed, train, task.steps, compilations)
-        for feed, train in _trainings(case, trainer).items()
+        feed: _taking(feed, trainings[feed](case, trainer), task.steps, compilations)
+        for feed in task.feeds
     }
     _take(turns, takes, emit)
     device = task.execution.device

@@ -136,7 +136,7 @@ def test_feeds_are_apart() -> None:
     assert fed
     assert np.median([*staged.seconds.values()]) == pytest.approx(1, rel=0.02)
     assert list(fed.seconds.values()) == [3.0] * 8
-    assert analysis.blocks(process, "rival") is None
+    assert analysis.blocks(_process(_NOISE[:8]), "fed") is None
 
 
 def test_the_measurement_is_in_its_units() -> None:
@@ -456,16 +456,25 @@ def test_without_certificates_nothing_is_compared_with_a_rival(
     assert "it has no parity certificate" in report
 
 
-def test_a_rival_has_the_core_of_what_it_is_compared_with(home: Path) -> None:
+def test_a_rival_has_the_core_of_what_it_is_compared_with_and_not_its_settings(home: Path) -> None:
+    adapter = home / "numpy.py"
+    adapter.write_text(
+        "import os\n"
+        "from bakeoff.backends.numpy import *\n"
+        "from bakeoff.backends.numpy import build, devices, version\n"
+        'os.environ["SET_BY_THE_ADAPTER"] = "yes"\n'
+    )
     command = [sys.executable, "-P", "-m", "bakeoff.bench.cli", "bench", "mnist-mlp", "--backend",
-               "numpy", "--against-native", "--no-parity", "--output", "b"]  # fmt: skip
+               str(adapter), "--against-native", "--no-parity", "--output", "b"]  # fmt: skip
     found: dict[str, list[int]] = {}
+    environments: dict[str, dict[str, str]] = {}
 
     def are_confined() -> bool:
         for process in psutil.process_iter(["cwd"]):
             folder = Path(process.info["cwd"] or "/").parent
             if folder.is_relative_to(home):
-                found[folder.name.rpartition("-")[2]] = process.cpu_affinity()
+                name = folder.name.rpartition("-")[2]
+                found[name], environments[name] = process.cpu_affinity(), process.environ()
         return {len(cores) for cores in found.values()} == {1} and len(found) == 2
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
@@ -473,6 +482,8 @@ def test_a_rival_has_the_core_of_what_it_is_compared_with(home: Path) -> None:
         bench.terminate()
     assert found.keys() == {"adapter", "rival"}
     assert found["adapter"] == found["rival"]
+    assert environments["rival"]["OMP_NUM_THREADS"] == "1"
+    assert "SET_BY_THE_ADAPTER" not in environments["rival"]
 
 
 def test_all_of_a_heat_take_turns_and_every_other_round_is_mirrored(
