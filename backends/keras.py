@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from functools import partial
+from itertools import groupby, pairwise
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..models.shapes import Shape, pair
 from .blocks import stack
 from .contract import (
+    Axes,
     Deviation,
     DType,
     Execution,
@@ -109,6 +111,7 @@ class _Place(NamedTuple):
     variable: keras.Variable
     part: Any = ...
     swapped: bool = False  # a GRU's gates: Keras has z, r, n
+    image: Shape | None = None  # what a dense layer flattens, its features being channels-last
 
 
 class _Pass(NamedTuple):
@@ -270,6 +273,26 @@ def global_avg_pool2d(node: Node[GlobalAvgPool2D], dtype: DType) -> Lowered:
 
 def flatten(node: Node[Flatten], dtype: DType) -> Lowered:
     return _reshape(node, dtype), {}
+
+
+def _together(nodes: Sequence[Node[Layer]]) -> dict[str, Callable[..., Lowered]]:
+    """Return how to lower each `flatten` of an image and the `dense` behind it, by their keys.
+
+    The dense layer takes the image as it lies, so that nothing is transposed at every step.
+    """
+    found: dict[str, Callable[..., Lowered]] = {}
+    for node, after in pairwise(nodes):
+        flattens = isinstance(node.layer, Flatten) and _has_channels(node.input_shape)
+        if flattens and isinstance(after.layer, Dense):
+            found[node.key] = lambda node, dtype: (_chain(), {})
+            found[after.key] = partial(_dense_of_image, image=node.input_shape)
+    return found
+
+
+def _dense_of_image(node: Node[Dense], dtype: DType, *, image: Shape) -> Lowered:
+    call, places = dense(node, dtype)
+    places["weight"] = places["weight"]._replace(image=image)
+    return _composed(_chain(keras.layers.Flatten(dtype=dtype)), call), places
 
 
 def reshape(node: Node[Reshape], dtype: DType) -> Lowered:
@@ -525,6 +548,8 @@ class _Slots(NamedTuple):
     unit: float = 1.0
 
 
+_SMALL = 2**14  # elements: below, it costs more to share an update among threads than it saves
+
 _Optimizer = tuple[keras.Optimizer, dict[str, _Slots]]
 
 
@@ -605,7 +630,9 @@ class _Adam(keras.optimizers.Adam):
         self._decay = decay
         round_off = np.dtype(keras.config.floatx()).type
         betas = (spec.beta1, spec.beta2)
-        self.units = [float(1 - round_off(beta)) / (1 - beta) for beta in betas]
+        self._shares = [1 - round_off(beta) for beta in betas]
+        pairs = zip(self._shares, betas, strict=True)
+        self.units = [float(share) / (1 - beta) for share, beta in pairs]
 
     def _backend_update_step(
         self, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
@@ -627,10 +654,23 @@ class _Adam(keras.optimizers.Adam):
             "beta1_power": tf.zeros([], dtype),  # the corrections are in the rate
             "beta2_power": tf.zeros([], dtype),
         }
-        slots = zip(self._momentums, self._velocities, strict=True)
-        for g, w, (m, v) in zip(gradients, variables, slots, strict=True):
-            handles = {"var": w.value.handle, "m": m.value.handle, "v": v.value.handle}
-            tf.raw_ops.ResourceApplyAdam(grad=g, **handles, **options)
+        slots = (self._momentums, self._velocities)
+        for g, *own in zip(gradients, variables, *slots, strict=True):
+            w, m, v = (variable.value for variable in own)
+            if tf.inside_function() and w.shape.num_elements() < _SMALL:
+                self._update_small(g, w, m, v, options["lr"], options["epsilon"])
+            else:
+                handles = {"var": w.handle, "m": m.handle, "v": v.handle}
+                tf.raw_ops.ResourceApplyAdam(grad=g, **handles, **options)
+
+    def _update_small(
+        self, g: Tensor, w: tf.Variable, m: tf.Variable, v: tf.Variable, rate: Tensor, eps: Tensor
+    ) -> None:
+        """Do what the operator (2.21) does, which cuts even a bias in eight, for all threads."""
+        share_m, share_v = self._shares
+        m.assign_add((g - m) * share_m)
+        v.assign_add((tf.square(g) - v) * share_v)
+        w.assign_sub(rate * m / (tf.sqrt(v) + eps))
 
 
 LAYERS: dict[type, Callable[..., Any]] = {
@@ -708,7 +748,7 @@ def settings(execution: Execution) -> dict[str, str]:
         "image data format": "channels_last",
     }
     if execution.mode == "compiled":
-        made["tf.while_loop"] = "over the steps of a call"
+        made["tf.map_fn"] = "over the steps of a call"
     if execution.device == "cpu":
         return made | ({"jit_compile": "recurrent"} if execution.mode == "compiled" else {})
     return made | {"tensor_float_32_execution": "off", "TF_CUDNN_USE_AUTOTUNE": "0"}
@@ -765,8 +805,10 @@ def _lower(nodes: Sequence[Node[Layer]], dtype: DType) -> Lowered:
     """Return the native network of `nodes`, and its weights by canonical name."""
     calls: list[tuple[str, Call]] = []
     places: dict[str, _Place] = {}
+    together = _together(nodes)
     for node in nodes:
-        call, found = LAYERS[type(node.layer)](node, dtype)
+        lower = together.get(node.key, LAYERS[type(node.layer)])
+        call, found = lower(node, dtype)
         calls.append((node.key, call))
         for role, place in found.items():  # a composite has named its own already
             places[role if node.branches else f"{node.key}.{role}"] = place
@@ -809,11 +851,14 @@ class _Trainer:
         else:
             by_xla = on_cpu and _loops_over_time(model)
             self._derive = tf.function(self._derive, jit_compile=by_xla, autograph=False)
-            self._take_one = tf.function(self._take_step, jit_compile=by_xla, autograph=False)
+            # Another function in the loop would be put in its place by TensorFlow (2.21), in an
+            # order of operators that differs from process to process: ConvNet, a tenth slower.
+            compiled = tf.function(self._take_step, jit_compile=True, autograph=False)
+            self._take_one = compiled if by_xla else self._take_step
             self._graph_loop = tf.function(self._loop, autograph=False)
             self._loops: dict[Any, Any] = {}  # one per shape of a batch
             self._steps = self._compiled_steps
-            self._traced = [self._derive, self._take_one, self._graph_loop]
+            self._traced = [self._derive, compiled, self._graph_loop]
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
         place = self._placed
@@ -839,7 +884,9 @@ class _Trainer:
         run = _Pass(training=True, masks=batch.masks, outputs={})
         with self._statistics_kept():
             self._network(batch.x, run)
-        return {key: _canonical(output) for key, output in run.outputs.items()}
+        shapes = {node.key: node.output_shape for node in self._model.walk()}
+        outputs = {key: _canonical(output) for key, output in run.outputs.items()}
+        return {key: array.reshape(-1, *shapes[key]) for key, array in outputs.items()}
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         run = _Pass(training=False, masks={}, outputs={})
@@ -923,14 +970,8 @@ class _Trainer:
         return self._graph_loop.get_concrete_function(spec, tf.TensorSpec([None], self._dtype))
 
     def _loop(self, stacked: _Batch, rates: Tensor) -> Tensor:
-        count = tf.shape(rates)[0]
-
-        def body(i: Tensor, losses: tf.TensorArray) -> tuple[Tensor, tf.TensorArray]:
-            batch = tf.nest.map_structure(lambda tensors: tensors[i], stacked)
-            return i + 1, losses.write(i, self._take_one(batch, rates[i]))
-
-        losses = tf.TensorArray(self._dtype, size=count, element_shape=[])
-        return tf.while_loop(lambda i, losses: i < count, body, (0, losses))[1].stack()
+        options = {"parallel_iterations": 1, "fn_output_signature": self._dtype}
+        return tf.map_fn(lambda step: self._take_one(*step), (stacked, rates), **options)
 
     @contextmanager
     def _statistics_kept(self) -> Iterator[None]:
@@ -952,9 +993,18 @@ class _Trainer:
     def _assign(self, array: np.ndarray, name: str, variable: keras.Variable) -> None:
         """Put a canonical array, of the weight `name` or of its slot, where it lies natively."""
         place, whole = self._places[name], variable.value.numpy().copy()
-        array = to_native(_swap_gates(array) if place.swapped else array, self._axes.get(name))
+        array = _swap_gates(array) if place.swapped else array
+        shape, axes = self._layout(name)
+        array = to_native(array.reshape(shape), axes)
         whole[place.part] = array.reshape(whole[place.part].shape)
         variable.assign(whole)
+
+    def _layout(self, name: str) -> tuple[Shape, Axes]:
+        """Return a weight's canonical shape, with the image's where it has one; and its axes."""
+        shape = self._model.weights[name].shape
+        if image := self._places[name].image:
+            return (shape[0], *image), _KERNEL  # a convolution as large as the image
+        return shape, self._axes.get(name) or tuple(range(len(shape)))
 
     def _index(self, name: str) -> int:
         """Return where the variable of a trainable weight stands among the optimizer's."""
@@ -973,15 +1023,10 @@ class _Trainer:
 
     def _array(self, name: str, tensor: Tensor) -> np.ndarray:
         """Copy a native weight, or its gradient or slot: `numpy()` shares TensorFlow's memory."""
-        place, axes, shape = (
-            self._places[name],
-            self._axes.get(name),
-            self._model.weights[name].shape,
-        )
-        native = tensor.numpy()[place.part].reshape(
-            [shape[axis] for axis in axes or range(len(shape))]
-        )
-        array = to_canonical(native, axes)
+        place = self._places[name]
+        shape, axes = self._layout(name)
+        native = tensor.numpy()[place.part].reshape([shape[axis] for axis in axes])
+        array = to_canonical(native, axes).reshape(self._model.weights[name].shape)
         return np.array(_swap_gates(array) if place.swapped else array, order="C")
 
 

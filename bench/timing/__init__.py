@@ -6,8 +6,9 @@
   are a fraction of a second apart, so that what the machine does to one it does to the next, and a
   ratio is of neighbouring turns. On a device, whose allocators keep what they have, each is alone.
 - A turn is 0.1 s or a block, shorter than the bursts of a neighbour. It begins with a step that is
-  not timed, as others left caches cold, and with more threads than one after a rest, in which the
-  threads of others stop spinning.
+  not timed, as others left caches cold. With more threads than one it comes after a rest, in which
+  the threads of others stop spinning, and begins with 0.1 s of such steps, as cores that rested
+  wake each other slowly at first.
 - Threads are set by each framework's API and by environment variables before it is imported, and
   then verified: CPU time over wall time.
 - Import, build, staging, the first step and the first block, which hold any compilation, are

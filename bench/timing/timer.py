@@ -36,6 +36,7 @@ from .task import Task
 from .task import read as read_task
 
 _SAMPLE_SECONDS = 0.1
+_WAKE_SECONDS = 0.1
 _LATENCIES = 30
 _SPLITS = 10
 _WARM_UP = 3
@@ -161,7 +162,7 @@ def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
     compilations = partial(_instrument, trainer, "compilations", lambda: None)
     trainings = {"staged": staged, "fed": fed}
     takes: dict[str, Take] = {
-        feed: _taking(feed, trainings[feed](case, trainer), task.steps, compilations)
+        feed: _taking(feed, trainings[feed](case, trainer), task, compilations)
         for feed in task.feeds
     }
     _take(turns, takes, emit)
@@ -188,7 +189,7 @@ def _time_rival(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
         raise Unsupported(f"{task.rival} has no {mode} {name}")
     _, x, y, order = read_inputs(task, folder)
     train = rival.prepare(name, x, y, mode=mode, threads=threads)
-    _take(turns, {"fed": _taking("fed", lambda steps: train(order[:steps]), task.steps)}, emit)
+    _take(turns, {"fed": _taking("fed", lambda steps: train(order[:steps]), task)}, emit)
     emit(
         Measured(
             latencies=[],
@@ -222,26 +223,31 @@ def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
 
 
 def _taking(
-    feed: Feed, train: Train, steps: int, compilations: Callable[[], int | None] = lambda: None
+    feed: Feed, train: Train, task: Task, compilations: Callable[[], int | None] = lambda: None
 ) -> Take:
     """Make ready to take turns: run a step, the first block of its length, which may compile, and
     the next, which tells how many of them make a sample that is long against the clock of the
     machine's load (10 ms), and short against the bursts of a neighbour.
 
-    A turn begins with a step that is not timed: others' turns left caches cold and threads asleep.
+    A turn begins with steps that are not timed: others' turns left caches cold and threads asleep,
+    and cores that rested wake each other slowly (Keras's LeNet on two, in a virtual machine, takes
+    1.2 to 1.4 times as long for 40 ms).
     The very first comes before any block: what it compiles and frees decides where the memory of
     the blocks lies, for an adapter and for its rival.
     """
+    block = partial(train, task.steps)
     train(1)
-    train(steps)
+    block()
     began = perf_counter()
-    train(steps)
+    block()
     calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
-
-    block = partial(train, steps)
+    wake_seconds = _WAKE_SECONDS if task.execution.threads > 1 else 0.0
 
     def take(number: int) -> Sample:
+        began = perf_counter()
         train(1)
+        while perf_counter() - began < wake_seconds:
+            train(1)
         return _sample(feed, number, block, calls, compilations)
 
     return take
