@@ -1043,5 +1043,5 @@ def _swap_gates(array: np.ndarray) -> np.ndarray:
 
 
 def _canonical(output: Tensor) -> np.ndarray:
-    array = output.numpy()
+    array = np.asarray(output)
     return np.array(array.transpose(0, 3, 1, 2) if array.ndim == 4 else array, order="C")
