@@ -807,7 +807,7 @@ def _lower(nodes: Sequence[Node[Layer]], dtype: DType) -> Lowered:
     places: dict[str, _Place] = {}
     together = _together(nodes)
     for node in nodes:
-        lower = together.get(node.key, LAYERS[type(node.layer)])
+        lower: Callable[..., Lowered] = together.get(node.key, LAYERS[type(node.layer)])
         call, found = lower(node, dtype)
         calls.append((node.key, call))
         for role, place in found.items():  # a composite has named its own already
