@@ -800,7 +800,7 @@ class _Trainer:
         self._state, losses = take_steps(self._state, rates, batches)
         self._count = steps.stop
         jax.block_until_ready(self._state)
-        return np.array(jax.device_get(losses))
+        return np.array(losses)
 
     def compilations(self) -> int:
         return len(_compiled())
@@ -902,7 +902,7 @@ class _Trainer:
         for rate, batch in zip(rates.tolist(), batches, strict=True):
             state, loss = self._take_step(state, rate, batch)
             losses.append(loss)
-        return state, losses
+        return state, jax.device_get(losses)
 
     def _stack_and_scan(
         self,
@@ -918,15 +918,19 @@ class _Trainer:
         stacked = jax.tree.map(lambda *a: stack(a) if self._on_cpu else _stack(*a), *batches)
         return scan(state, rates, stacked)
 
-    def _scan(self, state: _State, rates: Array, batches: _Batch | _Rows) -> tuple[_State, Array]:
-        if isinstance(batches, _Batch):
-            return lax.scan(lambda now, given: self._step(now, *given), state, (rates, batches))
-        indices, x, y = batches
-        return lax.scan(
-            lambda now, given: self._step(now, given[0], _Rows(given[1], x, y)),
-            state,
-            (rates, indices),
-        )
+    def _scan(self, state: _State, rates: Array, block: _Batch | _Rows) -> tuple[_State, Array]:
+        rows = block if isinstance(block, _Rows) else None
+
+        def take(now: tuple[_State, Array], given: tuple[Array, Any]) -> tuple[Any, Array]:
+            # A rate from the loop's state: looked up, it would be so for each weight of a tensor.
+            (state, rate), (following, batch) = now, given
+            batch = rows._replace(indices=batch) if rows else batch
+            state, loss = self._step(state, rate, batch)
+            return (state, following), loss
+
+        steps = jnp.roll(rates, -1), rows.indices if rows else block
+        (state, _), losses = lax.scan(take, (state, rates[0]), steps)
+        return state, losses
 
     def _load(self, weights: Weights, slots: Weights, step: int) -> _State:
         native = {name: to_native(w, self._axes.get(name)) for name, w in weights.items()}

@@ -800,6 +800,26 @@ class _Batch(NamedTuple):
     y: Tensor
     masks: dict[str, Tensor]  # none: native dropout
 
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What a graph is traced for."""
+        return self.x.shape[0], *self.masks
+
+
+class _Rows(NamedTuple):
+    """A batch that is still to be gathered, from a split that the device holds."""
+
+    indices: Any
+    x: Tensor
+    y: Tensor
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return len(self.indices), tuple(self.x.shape)
+
+    def gathered(self) -> _Batch:
+        return _Batch(tf.gather(self.x, self.indices), tf.gather(self.y, self.indices), {})
+
 
 def _lower(nodes: Sequence[Node[Layer]], dtype: DType) -> Lowered:
     """Return the native network of `nodes`, and its weights by canonical name."""
@@ -858,6 +878,7 @@ class _Trainer:
             self._graph_loop = tf.function(self._loop, autograph=False)
             self._loops: dict[Any, Any] = {}  # one per shape of a batch
             self._steps = self._compiled_steps
+            self.hold = self._hold  # step by step, a gather costs more than NumPy's
             self._traced = [self._derive, compiled, self._graph_loop]
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
@@ -865,7 +886,12 @@ class _Trainer:
         native = {key: place(mask.astype(self._dtype)) for key, mask in (masks or {}).items()}
         return _Batch(place(x), place(y), native)
 
-    def train(self, batches: Iterable[_Batch]) -> np.ndarray:
+    def _hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], list[_Rows]]:
+        x = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+        held = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+        return lambda order: [_Rows(rows, *held) for rows in order]
+
+    def train(self, batches: Iterable[_Batch | _Rows]) -> np.ndarray:
         batches = list(batches)
         steps = range(self._step, self._step + len(batches))
         losses = self._steps(batches, [self._model.optimizer.rate(step) for step in steps])
@@ -939,7 +965,8 @@ class _Trainer:
         tape, loss = self._record(batch)
         return loss, self._gradients(tape, loss)
 
-    def _take_step(self, batch: _Batch, rate: float | Tensor) -> Tensor:
+    def _take_step(self, batch: _Batch | _Rows, rate: float | Tensor) -> Tensor:
+        batch = batch.gathered() if isinstance(batch, _Rows) else batch
         loss, gradients = self._loss_and_gradients(batch)
         self._update(gradients, rate)
         return loss
@@ -947,31 +974,49 @@ class _Trainer:
     def _eager_steps(self, batches: Sequence[_Batch], rates: list[float]) -> Tensor:
         return tf.stack([self._take_step(*pair) for pair in zip(batches, rates, strict=True)])
 
-    def _compiled_steps(self, batches: Sequence[_Batch], rates: list[float]) -> Tensor:
+    def _compiled_steps(self, batches: Sequence[_Batch | _Rows], rates: list[float]) -> Tensor:
         """Take the steps in one call per run of equal shapes: a call costs as a small step."""
         losses: list[Tensor] = []
         left = list(rates)
-        for shape, group in groupby(batches, lambda batch: (batch.x.shape[0], *batch.masks)):
+        for shape, group in groupby(batches, lambda batch: batch.shape):
             run = list(group)
-            stacked = _Batch(
-                self._stacked([batch.x for batch in run]),
-                self._stacked([batch.y for batch in run]),
-                {key: self._stacked([batch.masks[key] for batch in run]) for key in run[0].masks},
-            )
             if shape not in self._loops:
                 self._loops[shape] = self._traced_loop(run[0])
             own, left = left[: len(run)], left[len(run) :]
-            losses.append(self._loops[shape](stacked, tf.constant(own, self._dtype)))
+            losses.append(self._loops[shape](self._block(run), tf.constant(own, self._dtype)))
         return tf.concat(losses, 0)
 
-    def _traced_loop(self, batch: _Batch) -> Callable[[_Batch, Tensor], Tensor]:
+    def _block(self, run: Sequence[Any]) -> _Batch | _Rows:  # all of one kind
+        first = run[0]
+        if isinstance(first, _Rows):
+            return first._replace(indices=tf.constant(np.stack([rows.indices for rows in run])))
+        return _Batch(
+            self._stacked([batch.x for batch in run]),
+            self._stacked([batch.y for batch in run]),
+            {key: self._stacked([batch.masks[key] for batch in run]) for key in first.masks},
+        )
+
+    def _traced_loop(self, batch: _Batch | _Rows) -> Callable[[_Batch | _Rows, Tensor], Tensor]:
         """Trace for any number of steps, so that no later block is traced and timed anew."""
-        spec = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape], t.dtype), batch)
+
+        def any_number(of: Any) -> Any:
+            return tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape], t.dtype), of)
+
+        spec = any_number(batch)
+        if isinstance(batch, _Rows):
+            held = (tf.TensorSpec.from_tensor(tensor) for tensor in (batch.x, batch.y))
+            spec = _Rows(any_number(batch.indices), *held)
         return self._graph_loop.get_concrete_function(spec, tf.TensorSpec([None], self._dtype))
 
-    def _loop(self, stacked: _Batch, rates: Tensor) -> Tensor:
+    def _loop(self, block: _Batch | _Rows, rates: Tensor) -> Tensor:
+        rows = block if isinstance(block, _Rows) else None
+
+        def take(step: tuple[Any, Tensor]) -> Tensor:
+            batch, rate = step
+            return self._take_one(rows._replace(indices=batch) if rows else batch, rate)
+
         options = {"parallel_iterations": 1, "fn_output_signature": self._dtype}
-        return tf.map_fn(lambda step: self._take_one(*step), (stacked, rates), **options)
+        return tf.map_fn(take, (rows.indices if rows else block, rates), **options)
 
     @contextmanager
     def _statistics_kept(self) -> Iterator[None]:
