@@ -878,7 +878,7 @@ class _Trainer:
             self._graph_loop = tf.function(self._loop, autograph=False)
             self._loops: dict[Any, Any] = {}  # one per shape of a batch
             self._steps = self._compiled_steps
-            self.hold = self._hold  # step by step, a gather costs more than NumPy's
+            self.hold = self._hold  # by itself, a gather costs more than NumPy's
             self._traced = [self._derive, compiled, self._graph_loop]
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
@@ -971,7 +971,7 @@ class _Trainer:
         self._update(gradients, rate)
         return loss
 
-    def _eager_steps(self, batches: Sequence[_Batch], rates: list[float]) -> Tensor:
+    def _eager_steps(self, batches: Sequence[_Batch | _Rows], rates: list[float]) -> Tensor:
         return tf.stack([self._take_step(*pair) for pair in zip(batches, rates, strict=True)])
 
     def _compiled_steps(self, batches: Sequence[_Batch | _Rows], rates: list[float]) -> Tensor:
