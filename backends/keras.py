@@ -815,7 +815,7 @@ class _Rows(NamedTuple):
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        return len(self.indices), tuple(self.x.shape)
+        return _Rows, len(self.indices)
 
     def gathered(self) -> _Batch:
         return _Batch(tf.gather(self.x, self.indices), tf.gather(self.y, self.indices), {})
@@ -980,10 +980,11 @@ class _Trainer:
         left = list(rates)
         for shape, group in groupby(batches, lambda batch: batch.shape):
             run = list(group)
+            block = self._block(run)
             if shape not in self._loops:
-                self._loops[shape] = self._traced_loop(run[0])
+                self._loops[shape] = self._traced_loop(block)
             own, left = left[: len(run)], left[len(run) :]
-            losses.append(self._loops[shape](self._block(run), tf.constant(own, self._dtype)))
+            losses.append(self._loops[shape](block, tf.constant(own, self._dtype)))
         return tf.concat(losses, 0)
 
     def _block(self, run: Sequence[Any]) -> _Batch | _Rows:  # all of one kind
@@ -996,16 +997,9 @@ class _Trainer:
             {key: self._stacked([batch.masks[key] for batch in run]) for key in first.masks},
         )
 
-    def _traced_loop(self, batch: _Batch | _Rows) -> Callable[[_Batch | _Rows, Tensor], Tensor]:
+    def _traced_loop(self, block: _Batch | _Rows) -> Callable[[_Batch | _Rows, Tensor], Tensor]:
         """Trace for any number of steps, so that no later block is traced and timed anew."""
-
-        def any_number(of: Any) -> Any:
-            return tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape], t.dtype), of)
-
-        spec = any_number(batch)
-        if isinstance(batch, _Rows):
-            held = (tf.TensorSpec.from_tensor(tensor) for tensor in (batch.x, batch.y))
-            spec = _Rows(any_number(batch.indices), *held)
+        spec = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), block)
         return self._graph_loop.get_concrete_function(spec, tf.TensorSpec([None], self._dtype))
 
     def _loop(self, block: _Batch | _Rows, rates: Tensor) -> Tensor:
