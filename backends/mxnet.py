@@ -201,7 +201,7 @@ def flatten(node: Node[Flatten]) -> Lowered:
 
 
 def reshape(node: Node[Reshape]) -> Lowered:
-    return nn.HybridLambda(lambda F, x: F.reshape(x, shape=(-1, *node.output_shape))), {}
+    return nn.HybridLambda(lambda F, x: x.reshape((-1, *node.output_shape))), {}
 
 
 def permute(node: Node[Permute]) -> Lowered:
@@ -418,6 +418,7 @@ class _Recurrent(gluon.HybridBlock):
     def __init__(self, native: gluon.HybridBlock, steps: int, return_sequences: bool) -> None:
         super().__init__()
         self._native, self._steps, self._return_sequences = native, steps, return_sequences
+        self._zeros_of: dict[int, list[Array]] = {}  # by the number of samples
 
     def hybrid_forward(self, F: Any, x: Array) -> Array:
         fused = (self._native._mode, self._native._dtype) != ("rnn_relu", "float64")
@@ -426,8 +427,11 @@ class _Recurrent(gluon.HybridBlock):
 
     def _fused(self, F: Any, x: Array) -> tuple[Array, Array]:
         states, final = self._native(x, self._zeros(F, x, self._native))
-        last = F.swapaxes(final[0], 0, 1)  # it was [directions, N, units]; an LSTM's is [h, c]
-        return states, F.reshape(last, shape=(0, -1))
+        last = final[0]  # [directions, N, units]; an LSTM's is [h, c]
+        directions, units = self._native._dir, self._native._hidden_size
+        if directions > 1:
+            last = F.swapaxes(last, 0, 1)
+        return states, last.reshape((-1, directions * units))
 
     def _unrolled(self, F: Any, x: Array) -> tuple[Array, Array]:
         cells = self._native._unfuse()
@@ -436,12 +440,16 @@ class _Recurrent(gluon.HybridBlock):
         return states, F.concat(*final, dim=-1)
 
     def _zeros(self, F: Any, x: Array, block: gluon.Block) -> list[Array]:
-        """Without these a native layer does not return its last state; a trace infers N from 0."""
-        options = {"ctx": x.context} if F is nd else {}
-        size = len(x) if F is nd else 0
-        return block.begin_state(
-            batch_size=size, func=F.zeros, dtype=self._native._dtype, **options
-        )
+        """Without these a native layer does not return its last state; a trace infers N from 0.
+
+        They are kept, as to make them anew costs as much Python as a layer.
+        """
+        zeros = partial(block.begin_state, func=F.zeros, dtype=self._native._dtype)
+        if F is not nd:
+            return zeros(batch_size=0)
+        if len(x) not in self._zeros_of:
+            self._zeros_of[len(x)] = zeros(batch_size=len(x), ctx=x.context)
+        return self._zeros_of[len(x)]
 
 
 class _Attention(gluon.HybridBlock):
@@ -1030,12 +1038,13 @@ class _Trainer:
         self._network(x, _Pass(dict(zip(self._rates, scales, strict=False)), outputs))
         return list(outputs.values())
 
-    def _whole(self, function: Callable[..., Any]) -> gluon.HybridBlock:
-        """Return a function of arrays around the network as one block, hybridized if compiled."""
+    def _whole(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of arrays around the network, as one hybridized block if compiled."""
+        if not self._compiled:
+            return partial(function, nd)
         block = nn.HybridLambda(function)
         block.register_child(self._network)
-        if self._compiled:
-            block.hybridize(static_alloc=True, static_shape=True)
+        block.hybridize(static_alloc=True, static_shape=True)
         return block
 
     def _staged(self, array: np.ndarray) -> Array:
