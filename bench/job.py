@@ -77,11 +77,13 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
     return {
         "PYTHONPATH": code,
         # glibc, or memory freed after a step goes back to the system and is cleared again for the
-        # next: up to a third of a step, in one process and not in another.
+        # next: up to a third of a step, in one process and not in another. The last is for heaps of
+        # other threads (JAX's, MXNet's): an empty one, of 64 MiB at most, goes back unless more is
+        # to be kept. One arena for all would need none such, but there threads wait for each other:
+        # Keras's LSTM on two, a tenth of a step.
         "MALLOC_MMAP_THRESHOLD_": str(2**25),
         "MALLOC_TRIM_THRESHOLD_": str(2**30),
-        # The thresholds do not hold for the arenas of other threads: JAX's, or of MXNet's engine.
-        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_TOP_PAD_": str(2**26),
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
