@@ -63,7 +63,10 @@ class Finished(_Record, frozen=True, tag="finished"):
 
 
 class FirstSteps(_Record, frozen=True, tag="first_steps"):
-    """Timing: the staging of one batch, and the first step, which holds any compilation."""
+    """Timing: the staging of one batch, and the first step, which holds any compilation.
+
+    Beside a rival both are of a batch that is fed, as those of all steps there.
+    """
 
     stage_seconds: float
     step_seconds: float

@@ -486,6 +486,32 @@ def test_a_rival_has_the_core_of_what_it_is_compared_with_and_not_its_settings(h
     assert "SET_BY_THE_ADAPTER" not in environments["rival"]
 
 
+def test_beside_a_rival_all_steps_are_fed_the_first_as_well(bakeoff: Command, home: Path) -> None:
+    adapter = home / "numpy.py"
+    adapter.write_text(
+        "from bakeoff.backends import numpy\n"
+        "from bakeoff.backends.numpy import *\n"
+        "from bakeoff.backends.numpy import devices, version\n"
+        "class Held(tuple): pass\n"
+        "def build(*arguments, **options):\n"
+        "    trainer = numpy.build(*arguments, **options)\n"
+        "    stage, train = trainer.stage, trainer.train\n"
+        "    def train_and_tell(batches):\n"
+        "        batches = list(batches)\n"
+        "        print(*(type(batch).__name__ for batch in batches))\n"
+        "        return train([b[0] if isinstance(b, Held) else b for b in batches])\n"
+        "    def hold(x, y):\n"
+        "        return lambda order: [Held([stage(x[i], y[i], None)]) for i in order]\n"
+        "    trainer.hold, trainer.train = hold, train_and_tell\n"
+        "    return trainer\n"
+    )
+    outcome = bakeoff("bench", "mnist-mlp", "--backend", str(adapter), "--against-native",
+                      "--budget", "1s", "--no-parity", "--output", "b")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    (log,) = Path("b/cases").glob("*-adapter/0/log.txt")
+    assert set(log.read_text().split()) == {"Held"}
+
+
 def test_all_of_a_heat_take_turns_and_every_other_round_is_mirrored(
     bakeoff: Command, workload: Path, fake: Fake
 ) -> None:
