@@ -1,18 +1,19 @@
 """The contract between the harness and a backend: what an adapter defines, and in which terms.
 
-An adapter is one module (see `Adapter`). It lowers a whole neutral model to the framework's own
-layers, losses and optimizer; the harness draws everything random, feeds arrays, and owns the clock.
+An adapter is a module (see `Adapter`); each of ours is a package of the same files. It lowers a
+whole neutral model to the framework's own layers, losses and optimizer; the harness draws
+everything random, feeds arrays, and owns the clock. What all adapters share stands at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from msgspec import Struct
 
-from ..models import Model
+from ..models import Model, Node
 
 Weights = dict[str, np.ndarray]  # "<layer>.<role>" in canonical layout: output axis, input, space
 Masks = dict[str, np.ndarray]  # "<layer>" -> keep-mask, bool [N, *shape]
@@ -169,6 +170,36 @@ def refuse_unsupported(adapter: Adapter, model: Model, execution: Execution) -> 
             reason = adapter.UNSUPPORTED.get(type(spec), "not in this adapter's tables")
         if reason:
             raise Unsupported(f"{place}({spec.__struct_config__.tag}): {reason}")
+
+
+def lowering(specs: Any, functions: Mapping[str, Any]) -> dict[type, Any]:
+    """Return every spec of a union with the function of its name: MaxPool2D with `max_pool2d`.
+
+    A spec without one is left out, and stands in `UNSUPPORTED`.
+    """
+    return {
+        spec: functions[spec.__struct_config__.tag]
+        for spec in get_args(specs)
+        if spec.__struct_config__.tag in functions
+    }
+
+
+_Variable = TypeVar("_Variable")
+
+
+def by_name(node: Node[Any], variables: Mapping[str, _Variable]) -> dict[str, _Variable]:
+    """Return a layer's variables, given by role, as `<layer>.<role>`.
+
+    A composite gives those of the layers inside it, which are named already.
+    """
+    if node.branches:
+        return dict(variables)
+    return {f"{node.key}.{role}": variable for role, variable in variables.items()}
+
+
+def cpu_and_cuda(count: int) -> list[str]:
+    """Return the names of the CPU and of `count` CUDA devices, as `Execution.device` has them."""
+    return ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
 
 
 Axes = tuple[int, ...]

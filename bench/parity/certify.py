@@ -45,7 +45,7 @@ _ROOT = __package__.partition(".")[0]
 # The code that every certificate depends on; the probes are hashed as they are drawn.
 _JUDGING = {
     "models": "**/*.py",
-    "backends": "contract.py reference.py",
+    "backends": "*.py reference/*.py",
     "bench.parity": "ablation.py certificate.py evidence.py judge.py ladder.py mutations.py "
     "prober.py rounding.py tolerance.py",
 }
@@ -128,13 +128,11 @@ def _code_hash() -> str:
 
 
 def _adapter_hash(adapter: str) -> str:
-    """One of ours may have a package whose name begins with its own; a module of somebody's own is
-    known by its package's version alone.
-    """
+    """A module of somebody's own is known by its package's version alone."""
     digest = hashlib.sha256()
     if adapter in NAMES:
-        file = Path(str(files(f"{_ROOT}.backends") / f"{adapter}.py"))
-        for source in [file, *sorted(file.parent.glob(f"{adapter}_*/*.py"))]:
+        folder = Path(str(files(f"{_ROOT}.backends") / "__init__.py")).parent
+        for source in sorted((folder / adapter).rglob("*.py")):
             digest.update(source.read_bytes())
     else:
         digest.update(Path(adapter).read_bytes() if adapter.endswith(".py") else adapter.encode())

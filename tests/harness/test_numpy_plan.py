@@ -12,7 +12,7 @@ import pytest
 from bakeoff.backends import numpy as planned
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Execution
-from bakeoff.backends.numpy_plan.winograd import suits_winograd
+from bakeoff.backends.numpy.winograd import suits_winograd
 from bakeoff.models import Model
 from bakeoff.models.init import initial_weights
 from bakeoff.models.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU

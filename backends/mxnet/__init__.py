@@ -42,8 +42,8 @@ import mxnet as mx
 from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn, rnn
 
-from ..models import Model, Node
-from ..models.layers import (
+from ...models import Model, Node
+from ...models.layers import (
     ELU,
     GELU,
     GRU,
@@ -77,12 +77,12 @@ from ..models.layers import (
     Softplus,
     Tanh,
 )
-from ..models.layers.attention import ROLES
-from ..models.layers.convolution import Pads
-from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
-from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from ..models.shapes import pair
-from .contract import (
+from ...models.layers.attention import ROLES
+from ...models.layers.convolution import Pads
+from ...models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
+from ...models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ...models.shapes import pair
+from ..contract import (
     Deviation,
     Execution,
     Gap,

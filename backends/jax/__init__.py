@@ -19,8 +19,8 @@ import optax
 from jax import lax
 from jax import numpy as jnp
 
-from ..models import Model, Node
-from ..models.layers import (
+from ...models import Model, Node
+from ...models.layers import (
     ELU,
     GELU,
     GRU,
@@ -54,13 +54,13 @@ from ..models.layers import (
     Softplus,
     Tanh,
 )
-from ..models.layers.attention import ROLES
-from ..models.layers.recurrent import DIRECTIONS
-from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
-from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from ..models.shapes import pair
-from .blocks import stack
-from .contract import (
+from ...models.layers.attention import ROLES
+from ...models.layers.recurrent import DIRECTIONS
+from ...models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
+from ...models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ...models.shapes import pair
+from ..blocks import stack
+from ..contract import (
     Deviation,
     Execution,
     Gap,

@@ -26,8 +26,8 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional
 
-from ..models import Model, Node
-from ..models.layers import (
+from ...models import Model, Node
+from ...models.layers import (
     ELU,
     GELU,
     GRU,
@@ -61,12 +61,12 @@ from ..models.layers import (
     Softplus,
     Tanh,
 )
-from ..models.layers.attention import ROLES
-from ..models.layers.recurrent import DIRECTIONS
-from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
-from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from ..models.shapes import Shape, pair
-from .contract import (
+from ...models.layers.attention import ROLES
+from ...models.layers.recurrent import DIRECTIONS
+from ...models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
+from ...models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ...models.shapes import Shape, pair
+from ..contract import (
     Deviation,
     Execution,
     Gap,

@@ -1,6 +1,6 @@
 """NumPy, as fast as it goes: a plan per batch size, and no memory taken while it trains.
 
-How a plan works stands in `numpy_plan/`; the formulas by themselves in `reference.py`, whose layer
+How a plan works stands in `plan.py`; the formulas by themselves in `reference/`, whose layer
 functions are used as they are for what no plan is worth. No compiler, no framework.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..models import Model
-from ..models.layers import (
+from ...models import Model
+from ...models.layers import (
     ELU,
     GELU,
     GRU,
@@ -47,10 +47,10 @@ from ..models.layers import (
     Softplus,
     Tanh,
 )
-from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
-from ..models.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from . import aligned, reference
-from .contract import (
+from ...models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
+from ...models.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from .. import aligned, reference
+from ..contract import (
     Deviation,
     Execution,
     Gap,
@@ -60,21 +60,21 @@ from .contract import (
     refuse_unsupported,
     starting_state,
 )
-from .numpy_plan import losses, optimizers
-from .numpy_plan.composite import concat, residual
-from .numpy_plan.convolution import conv2d, pooled_conv2d
-from .numpy_plan.dense import dense
-from .numpy_plan.elementwise import dropout, flatten, permute, relu, reshape, sigmoid, tanh
-from .numpy_plan.normalization import batch_norm
-from .numpy_plan.plan import Array, Parameters, Pass, Plan, Tables, canonical, views
-from .numpy_plan.pooling import (
+from . import losses, optimizers
+from .composite import concat, residual
+from .convolution import conv2d, pooled_conv2d
+from .dense import dense
+from .elementwise import dropout, flatten, permute, relu, reshape, sigmoid, tanh
+from .normalization import batch_norm
+from .plan import Array, Parameters, Pass, Plan, Tables, canonical, views
+from .pooling import (
     avg_pool2d,
     global_avg_pool1d,
     global_avg_pool2d,
     max_pool2d,
     pooled_relu,
 )
-from .numpy_plan.recurrent import lstm
+from .recurrent import lstm
 
 LAYERS: dict[type, Callable[..., Any]] = {
     Dense: dense,

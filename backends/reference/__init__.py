@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..models import Model, Node
-from ..models.layers import (
+from ...models import Model, Node
+from ...models.layers import (
     ELU,
     GELU,
     GRU,
@@ -49,11 +49,11 @@ from ..models.layers import (
     Softplus,
     Tanh,
 )
-from ..models.layers.convolution import Pads
-from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
-from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from ..models.shapes import pair
-from .contract import (
+from ...models.layers.convolution import Pads
+from ...models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
+from ...models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ...models.shapes import pair
+from ..contract import (
     Deviation,
     Execution,
     Gap,

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from ..models import Model, Node
-from ..models.layers import (
+from ...models import Model, Node
+from ...models.layers import (
     ELU,
     GELU,
     GRU,
@@ -53,14 +53,14 @@ from ..models.layers import (
     Softplus,
     Tanh,
 )
-from ..models.layers.attention import ROLES as ATTENTION_ROLES
-from ..models.layers.convolution import Pads
-from ..models.layers.recurrent import DIRECTIONS
-from ..models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
-from ..models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from ..models.shapes import Shape, pair
-from .blocks import stack
-from .contract import (
+from ...models.layers.attention import ROLES as ATTENTION_ROLES
+from ...models.layers.convolution import Pads
+from ...models.layers.recurrent import DIRECTIONS
+from ...models.losses import MAE, MSE, BinaryCrossEntropy, Huber, SoftmaxCrossEntropy
+from ...models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ...models.shapes import Shape, pair
+from ..blocks import stack
+from ..contract import (
     Axes,
     Deviation,
     DType,

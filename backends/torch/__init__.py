@@ -1,0 +1,86 @@
+"""PyTorch, eager and compiled by torch.compile (Inductor), on the CPU or a CUDA device.
+
+Images are kept channels-last, which PyTorch's CPU convolutions and pooling are fastest in. The
+step is native: autograd, `torch.nn` layers, fused `torch.optim` optimizers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import torch
+
+from ...models import Model
+from ...models.layers import GRU, LSTM, SimpleRNN
+from ..contract import (
+    Deviation,
+    Execution,
+    Gap,
+    Mode,
+    Unsupported,
+    Weights,
+    cpu_and_cuda,
+    refuse_unsupported,
+)
+from .layers import LAYERS
+from .losses import LOSSES
+from .optimizers import OPTIMIZERS
+from .trainer import Trainer
+
+__all__ = ["LAYERS", "LOSSES", "OPTIMIZERS"]
+
+MODES: tuple[Mode, ...] = ("eager", "compiled")
+_NO_RNN = "torch.compile does not compile PyTorch's recurrent layers; use --mode eager"
+UNSUPPORTED: dict[Gap, str] = {
+    ("compiled", SimpleRNN): _NO_RNN,
+    ("compiled", LSTM): _NO_RNN,
+    ("compiled", GRU): _NO_RNN,
+}
+DEVIATIONS: dict[str, Deviation] = {}
+
+
+def version() -> str:
+    return str(torch.__version__)
+
+
+def devices() -> list[str]:
+    return cpu_and_cuda(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def build(
+    model: Model, weights: Weights, execution: Execution, *, seed: int, state: Weights | None
+) -> Trainer:
+    refuse_unsupported(sys.modules[__name__], model, execution)
+    compiler = os.environ.get("CXX", "g++")
+    if execution.mode == "compiled" and execution.device == "cpu" and not shutil.which(compiler):
+        raise Unsupported(
+            f'compiled: Inductor needs a C++ compiler, "{compiler}" is not on the PATH'
+        )
+    torch.set_num_threads(execution.threads)
+    torch.manual_seed(seed)
+    # cuDNN would otherwise convolve float32 in TF32, and an autotuner would choose by the clock.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    return Trainer(model, weights, execution, state)
+
+
+def settings(execution: Execution) -> dict[str, str]:
+    """Return what `build` fixes that matters for speed or rounding, in PyTorch's words."""
+    fixed = {"memory format": "channels_last", "optimizer": "fused=True"}
+    if execution.mode == "compiled":
+        fixed["torch.compile"] = (
+            "fullgraph=True, automatic_dynamic_shapes=False, guards on the arguments alone"
+        )
+    if execution.device != "cpu":
+        fixed["cuda.matmul.allow_tf32"] = "False"
+        fixed["cudnn.allow_tf32"] = "False"
+        fixed["cudnn.benchmark"] = "False"
+    return fixed
+
+
+def device_memory(device: str) -> int | None:
+    """Return the most bytes that tensors have taken on a CUDA device; None of the CPU."""
+    return None if device == "cpu" else int(torch.cuda.max_memory_allocated(device))
