@@ -22,6 +22,10 @@ _MAY_IMPORT = {
 }
 _NATIVE = Path("bench/native")
 _FRAMEWORKS = {module for modules in FRAMEWORKS.values() for module in modules} - {"numpy"}
+_GONE = (
+    "asynchat", "asyncore", "cgi", "distutils", "imp", "importlib.abc.ResourceReader",
+    "importlib.abc.Traversable", "importlib.abc.TraversableResources", "pipes", "pkg_resources",
+)  # fmt: skip
 _FILES = [
     path.relative_to(_ROOT) for package in _PACKAGES for path in (_ROOT / package).rglob("*.py")
 ]
@@ -75,6 +79,30 @@ def test_a_loop_by_hand_has_no_code_of_ours(path: Path) -> None:
 def test_the_checks_above_see_imports() -> None:
     assert "torch" in {name.partition(".")[0] for name in _imports(Path("backends/torch.py"))}
     assert "bakeoff.models.Model" in set(_imports(Path("backends/torch.py")))
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
+def test_nothing_is_imported_that_a_later_python_has_no_more(path: Path) -> None:
+    """Python 3.11 has it still, and does not warn of all of it."""
+    for name in _imports(path):
+        assert not any(f"{name}.".startswith(f"{gone}.") for gone in _GONE), name
+
+
+def test_nothing_deprecated_is_imported() -> None:
+    """By any module that can be imported without a framework."""
+    free = [
+        path.parent if path.stem == "__init__" else path.with_suffix("")
+        for path in _FILES
+        if path.stem not in set(NAMES) - {"numpy"} and path.parent.name not in ("native", "peers")
+    ]
+    imports = "\n".join(f"import bakeoff.{'.'.join(path.parts)}" for path in free)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", imports],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("path", _FILES, ids=str)
