@@ -1,7 +1,7 @@
 """The command line: parse, dispatch, and turn every error of the user's into one line.
 
-Exit codes: 0 all well; 1 the comparison finished but a job or a certificate failed; 2 the input is
-wrong, nothing was written; 130 interrupted.
+Exit codes: 0 all well; 1 the comparison finished but a job or a certificate failed, or no backend
+finished; 2 the input is wrong, nothing was written; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -153,10 +153,13 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
 
 
 def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
-    """Return 1 if a job or a certificate failed, or a backend asked for by name is missing."""
+    """Return 1 if a job or a certificate failed, a backend asked for by name is missing, or no
+    backend finished.
+    """
     bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
     wrong = any(row.parity and row.parity.verdict in ("fail", "error") for row in summary.rows)
-    return int(wrong or any(row.status in bad for row in summary.rows))
+    nothing = all(row.status != "ok" for row in summary.rows)
+    return int(wrong or nothing or any(row.status in bad for row in summary.rows))
 
 
 @contextmanager
