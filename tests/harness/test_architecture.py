@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,11 @@ def test_one_file_per_backend() -> None:
         assert (_ROOT / "backends" / f"{name}.py").is_file()
         pins = (_ROOT / "backends" / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
         assert all("==" in line for line in pins.splitlines())
+
+
+def test_the_package_carries_its_licence() -> None:
+    (path,) = (file for file in metadata.files("bakeoff") or () if file.name == "LICENSE")
+    assert path.read_text().startswith("MIT License\n\nCopyright (c) 2026 the bakeoff developers\n")
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["show", "lenet5"]])
