@@ -1,7 +1,8 @@
 """The command line: parse, dispatch, and turn every error of the user's into one line.
 
-Exit codes: 0 all well; 1 the comparison finished but a job or a certificate failed; 2 the input is
-wrong, nothing was written; 130 interrupted.
+Exit codes: 0 all well; 1 the comparison finished but a job or a certificate failed, or no backend
+finished, or an environment could not be installed; 2 the input is wrong, nothing was written; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -294,16 +295,17 @@ def install(
         list[str] | None,
         typer.Argument(metavar="[BACKEND ...]", help="All by default; or `peers`."),
     ] = None,
-) -> None:
+) -> int:
     """Make a virtual environment for each backend in your data folder, with plain pip.
 
     `peers` is the environment of the libraries that NumPy's speed is compared with.
 
-    An environment that is complete is left as it is; a broken one is made anew.
+    An environment that is complete is left as it is; a broken one is made anew. One that cannot be
+    made does not stop the others; the exit code is then 1.
     """
     from . import compare
 
-    compare.install_all(tuple(backends or ()), Console())
+    return compare.install_all(tuple(backends or ()), Console())
 
 
 @app.command("list", epilog="Examples: `bakeoff list` · `bakeoff list --matrix`")

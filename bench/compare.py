@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,15 +37,16 @@ def start(request: Request, console: Console, *, install: bool, as_json: bool) -
     names = request.backends or NAMES
     backends = _find(names, request)
     if install:
-        _install_missing(backends, console)
-        backends = _find(names, request)
+        missing = [b.name for b in backends if b.python is None and b.name in NAMES]
+        failures = _install(missing, console)
+        backends = [_explained(backend, failures) for backend in _find(names, request)]
     if not any(backend.python for backend in backends):
         raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
     folder = prepare(request, work, backends)
     for backend in backends:
         if backend.python is None:
             line = f"{backend.name}: {backend.reason}; make one: {backend.fix}"
-            console.print(line, style="yellow", highlight=False, soft_wrap=True)
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _run(folder, console, seeds=len(request.seeds), parity=request.parity)
     summary = _finish(folder, console, as_json=as_json)
     if request.checkpoint and request.checkpoint.exists():
@@ -72,27 +73,39 @@ def report(folder: Path, console: Console, *, open_page: bool) -> None:
         webbrowser.open((folder / "report.html").resolve().as_uri())
 
 
-def install_all(names: tuple[str, ...], console: Console) -> None:
-    """Make the environments of `names`, or of every backend. Raises InputError, InstallError."""
+def install_all(names: tuple[str, ...], console: Console) -> int:
+    """Make the environments of `names`, or of every backend; return 1 if one cannot be made.
+
+    It does not stop the others. Raises InputError.
+    """
     for name in names:
         if name not in installation.ENVIRONMENTS:
             known = closest(name, installation.ENVIRONMENTS)
             raise InputError(f'no environment "{name}" to install; {known}')
-    for name in names or NAMES:
-        _install(name, console)
+    names = names or NAMES
+    failures = _install(names, console)
+    ready = [name for name in names if name not in failures]
+    count = f"{len(ready)} of {len(names)} environments are ready: {', '.join(ready) or 'none'}"
+    console.print(count, highlight=False, soft_wrap=True)
+    for name, why in failures.items():
+        line = f"bakeoff: {name} could not be installed: {why}"
+        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+    return int(bool(failures))
 
 
-def _install_missing(backends: list[Backend], console: Console) -> None:
-    """Make what environments can be made; a backend that fails stays missing."""
-    for backend in backends:
-        if backend.python is None and backend.name in NAMES:
-            try:
-                _install(backend.name, console)
-            except installation.InstallError as error:
-                console.print(f"{backend.name}: {error}", style="yellow", highlight=False)
+def _install(names: Sequence[str], console: Console) -> dict[str, str]:
+    """Make what environments can be made; return why by the names of those that cannot."""
+    failures = {}
+    for name in names:
+        try:
+            _make(name, console)
+        except installation.InstallError as error:
+            failures[name] = str(error)
+            console.print(f"{name}: failed", style="yellow", highlight=False)
+    return failures
 
 
-def _install(name: str, console: Console) -> None:
+def _make(name: str, console: Console) -> None:
     if not console.is_terminal:
         console.print(f"{name}: installing")
     with console.status(f"{name}: installing") as status:
@@ -100,6 +113,14 @@ def _install(name: str, console: Console) -> None:
             name, lambda line: status.update(f"{name}: {escape(line[:100])}")
         )
     console.print(f"{name}: ready, {python}", highlight=False, soft_wrap=True)
+
+
+def _explained(backend: Backend, failures: Mapping[str, str]) -> Backend:
+    """Say of a backend without an interpreter why none could be made for it."""
+    if backend.python or backend.name not in failures:
+        return backend
+    reason = f"{backend.reason}, and it could not be installed: {failures[backend.name]}"
+    return msgspec.structs.replace(backend, reason=reason)
 
 
 def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
@@ -153,10 +174,13 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
 
 
 def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
-    """Return 1 if a job or a certificate failed, or a backend asked for by name is missing."""
+    """Return 1 if a job or a certificate failed, a backend asked for by name is missing, or no
+    backend finished.
+    """
     bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
     wrong = any(row.parity and row.parity.verdict in ("fail", "error") for row in summary.rows)
-    return int(wrong or any(row.status in bad for row in summary.rows))
+    nothing = all(row.status != "ok" for row in summary.rows)
+    return int(wrong or nothing or any(row.status in bad for row in summary.rows))
 
 
 @contextmanager

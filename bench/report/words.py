@@ -18,8 +18,8 @@ Entry = Row | Measurement
 PARITY = (
     "A speed is compared only if its parity certificate passes: on the same weights, data and "
     "masks the backend computes what NumPy computes in float64, to within "
-    f"{MULTIPLE} times the rounding noise that was measured on that very net. 1.3x is the worst "
-    "error found, in units of the noise."
+    f"{MULTIPLE} times the rounding noise that was measured on that very net. Parity is the worst "
+    "error found, in units of that noise."
 )
 HALF = "± is half a 95 % interval."
 _INTERVALS = (

@@ -89,7 +89,8 @@ def seconds_of(text: str) -> float:
 
 
 def run(request: Request, console: Console, *, as_json: bool) -> int:
-    """Benchmark and report; return 1 if a case or a certificate failed, else 0. InputError.
+    """Benchmark and report; return 1 if a case or a certificate failed, or nothing was measured,
+    else 0. InputError.
 
     An interrupt ends the timing; what was timed is reported, and 130 returned.
     """
@@ -354,11 +355,10 @@ def _summary(
 
 
 def _exit_code(summary: Summary) -> int:
-    """Return 1 if a case failed, or a certificate."""
-    return int(
-        any(
-            m.status in ("failed", "timeout", "interrupted")
-            or (m.parity is not None and m.parity.verdict in ("fail", "error"))
-            for m in summary.measurements
-        )
+    """Return 1 if a case failed, or a certificate, or none was measured."""
+    failed = any(
+        m.status in ("failed", "timeout", "interrupted")
+        or (m.parity is not None and m.parity.verdict in ("fail", "error"))
+        for m in summary.measurements
     )
+    return int(failed or all(m.status != "ok" for m in summary.measurements))

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ _MAY_IMPORT = {
 }
 _NATIVE = Path("bench/native")
 _FRAMEWORKS = {module for modules in FRAMEWORKS.values() for module in modules} - {"numpy"}
+_GONE = (
+    "asynchat", "asyncore", "cgi", "distutils", "imp", "importlib.abc.ResourceReader",
+    "importlib.abc.Traversable", "importlib.abc.TraversableResources", "pipes", "pkg_resources",
+)  # fmt: skip
 _FILES = [
     path.relative_to(_ROOT) for package in _PACKAGES for path in (_ROOT / package).rglob("*.py")
 ]
@@ -79,6 +84,30 @@ def test_the_checks_above_see_imports() -> None:
 
 
 @pytest.mark.parametrize("path", _FILES, ids=str)
+def test_nothing_is_imported_that_a_later_python_has_no_more(path: Path) -> None:
+    """Python 3.11 has it still, and does not warn of all of it."""
+    for name in _imports(path):
+        assert not any(f"{name}.".startswith(f"{gone}.") for gone in _GONE), name
+
+
+def test_nothing_deprecated_is_imported() -> None:
+    """By any module that can be imported without a framework."""
+    free = [
+        path.parent if path.stem == "__init__" else path.with_suffix("")
+        for path in _FILES
+        if path.stem not in set(NAMES) - {"numpy"} and path.parent.name not in ("native", "peers")
+    ]
+    imports = "\n".join(f"import bakeoff.{'.'.join(path.parts)}" for path in free)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", imports],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse((_ROOT / path).read_text(encoding="utf-8")))
 
@@ -88,6 +117,11 @@ def test_one_file_per_backend() -> None:
         assert (_ROOT / "backends" / name / "__init__.py").is_file()
         pins = (_ROOT / "backends" / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
         assert all("==" in line for line in pins.splitlines())
+
+
+def test_the_package_carries_its_licence() -> None:
+    (path,) = (file for file in metadata.files("bakeoff") or () if file.name == "LICENSE")
+    assert path.read_text().startswith("MIT License\n\nCopyright (c) 2026 the bakeoff developers\n")
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["show", "lenet5"]])

@@ -15,6 +15,7 @@ import pytest
 from bakeoff import backends, datasets, models
 from bakeoff.bench import install
 from bakeoff.bench import workload as workloads
+from bakeoff.models import InputError
 
 Command = Callable[..., Any]
 
@@ -245,15 +246,17 @@ def test_an_environment_that_cannot_be_made_does_not_stop_the_others(
     bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(name: str, progress: object) -> Path:
-        raise install.InstallError("pip failed: no network")
+        raise install.InstallError("pip failed: no [network]; the log is torch.log")
 
     monkeypatch.setitem(backends.FRAMEWORKS, "torch", ("a_framework_that_is_not_there",))
     monkeypatch.setattr(install, "install", fail)
     outcome = bakeoff("run", workload, "--install", "--json")
     assert outcome.code == 0
-    assert "torch: pip failed: no network" in outcome.err
+    why = "was found, and it could not be installed: pip failed: no [network]; the log is"
+    assert why in next(x for x in outcome.err.splitlines() if x.startswith("torch: no interpreter"))
     rows = {row["backend"]: row for row in outcome.json()["rows"]}
     assert (rows["numpy"]["status"], rows["torch"]["status"]) == ("ok", "missing")
+    assert "pip failed: no [network]; the log is torch.log" in rows["torch"]["reason"]
     assert "bakeoff install torch" in rows["torch"]["reason"]
 
 
@@ -271,6 +274,47 @@ def test_install_makes_what_is_named(
     assert made == list(backends.NAMES)
     assert "peers: ready" in bakeoff("install", "torch", "peers").out
     assert made[len(backends.NAMES) :] == ["torch", "peers"]
+
+
+def _fail_for_mxnet(error: BaseException) -> Callable[[str, object], Path]:
+    def make(name: str, progress: object) -> Path:
+        if name == "mxnet":
+            raise error
+        return Path(name)
+
+    return make
+
+
+def test_install_makes_the_others_and_sums_up_what_failed(
+    bakeoff: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = install.InstallError("pip failed: no wheel [1.23.5]; the log is /data/mxnet.log")
+    monkeypatch.setattr(install, "install", _fail_for_mxnet(failure))
+    outcome = bakeoff("install")
+    assert outcome.code == 1
+    assert "jax: ready" in outcome.out
+    summed_up = "5 of 6 environments are ready: numpy, torch, keras, paddle, jax"
+    assert outcome.out.splitlines()[-1] == summed_up
+    assert outcome.err == f"bakeoff: mxnet could not be installed: {failure}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InputError("the folder cannot be written"), 2), (KeyboardInterrupt(), 130)],
+    ids=["no folder", "interrupt"],
+)
+def test_what_stops_an_install_stops_all_of_it(
+    bakeoff: Command,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+) -> None:
+    monkeypatch.setattr(install, "install", _fail_for_mxnet(error))
+    outcome = bakeoff("install")
+    assert outcome.code == code
+    assert "paddle: ready" in outcome.out
+    assert "jax" not in outcome.out
 
 
 def test_list_names_everything(bakeoff: Command) -> None:

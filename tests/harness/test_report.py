@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def mixed() -> Summary:
         _row("second", "numpy", seeds=1),
         _row("second", "torch", "missing", seeds=1),
     )
+
+
+def _printed(summary: Summary) -> str:
+    console = Console(width=1000, file=io.StringIO())
+    for block in terminal.tables(summary):
+        console.print(block)
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 class _Page(HTMLParser):
@@ -98,6 +106,20 @@ def test_markdown_cells_stay_in_their_cells(mixed: Summary) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
     assert "<script>" not in text
     assert r"&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; \| a \*b\*" in text
+
+
+@pytest.mark.parametrize(
+    "render",
+    [markdown.render, lambda summary: " ".join(_Page(html.render(summary)).text), _printed],
+    ids=["markdown", "page", "terminal"],
+)
+def test_a_report_of_no_result_has_no_figure_that_reads_as_one(
+    render: Callable[[Summary], str],
+) -> None:
+    """What every report says has the rules' own numbers alone; a `1.3x` there is nobody's."""
+    text = render(_summary())
+    assert "the worst error found" in text
+    assert not re.findall(r"[0-9]x\b|[0-9] samples/s", text)
 
 
 @pytest.mark.parametrize("render", [markdown.render, html.render])

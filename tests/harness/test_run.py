@@ -120,6 +120,17 @@ def test_a_bad_backend_is_a_row_with_a_reason_and_the_others_go_on(
     assert "<this>" not in page
 
 
+@pytest.mark.parametrize("command", ["run", "train", "bench"])
+def test_where_no_backend_finishes_all_is_not_well(
+    bakeoff: Command, workload: Path, command: str
+) -> None:
+    outcome = bakeoff(command, workload, "--backend", "numpy", "--device", "cuda",
+                      *(["--budget", "1s"] if command == "bench" else []), "--json")  # fmt: skip
+    assert outcome.code == 1, outcome.err
+    found = outcome.json()
+    assert {row["status"] for row in found["rows"] + found["measurements"]} == {"unsupported"}
+
+
 def test_a_worker_that_hangs_is_ended_with_its_children(
     bakeoff: Command, fake: Fake, workload: Path
 ) -> None:
