@@ -15,7 +15,8 @@ from ..models.layers import Name
 from ..models.losses import BinaryCrossEntropy
 from ..models.shapes import Finite, PositiveInt, show
 from ..models.toml import closest, decode
-from .metrics import METRICS
+from .results.summary import WorkloadFacts
+from .worker.metrics import LOWER_IS_BETTER, METRICS
 
 _WORKLOADS = files(__package__) / "workloads"
 
@@ -105,6 +106,28 @@ def check(workload: Workload, dataset: Dataset) -> None:
             f"expected one of {', '.join(METRICS[dataset.task])}"
         )
     _check_output(model, dataset, place)
+
+
+def facts(workload: Workload, dataset: Dataset) -> WorkloadFacts:
+    """Return what a summary says of a workload."""
+    cost = workload.model.cost
+    return WorkloadFacts(
+        name=workload.name,
+        description=workload.description,
+        model=workload.model.name,
+        dataset=workload.dataset,
+        dataset_sha256=dataset.sha256,
+        dataset_size=" / ".join(
+            f"{len(split.x):,}" for split in (dataset.train, dataset.validation, dataset.test)
+        ),
+        parameters=cost.parameters,
+        training_flops=cost.training_flops,
+        batch_size=workload.batch_size,
+        epochs=workload.epochs,
+        metric=workload.metric,
+        lower_is_better=workload.metric in LOWER_IS_BETTER,
+        target=workload.target,
+    )
 
 
 def _check_output(model: Model, dataset: Dataset, place: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...backends.contract import Deviation, DType
-from .evidence import Evidence, Probe
+from ..worker.evidence import Evidence, Probe
 from .ladder import RUNGS, Check, RungName, climb
 from .mutations import LEAK, MUTATIONS, Mutation
 from .tolerance import Oracle

@@ -76,3 +76,13 @@ def in_words(check: Check) -> str:
         f"{place}{index}: {check.actual:.9g}, expected {check.expected:.9g}: "
         f"{check.ratio:.3g}x rounding noise, {MULTIPLE}x is allowed"
     )
+
+
+def in_a_line(certificate: Certificate) -> str:
+    """Say whose certificate it is and what came of it."""
+    who = f"parity: {certificate.model} {certificate.backend} {certificate.execution.mode}: "
+    if failure := certificate.first_failure:
+        return f"{who}FAIL: {in_words(failure)}"
+    if certificate.verdict == "pass":
+        return f"{who}{certificate.noise_ratio:.1f}x rounding noise"
+    return f"{who}{certificate.verdict}: {certificate.reason}"

@@ -21,23 +21,20 @@ from pathlib import Path
 from queue import Queue
 from threading import Event
 from time import monotonic, sleep
-from typing import NamedTuple
 
 import msgspec
 
 from ...backends import NAMES
-from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
-from .. import machine
-from ..code import write_zip
-from ..environments import Backend
-from ..files import write_whole
-from ..job import clean_environment, worker_variables
-from ..process import cause_of_death, started
-from . import evidence, judge
+from ..environments import machine
+from ..environments.code import write_zip
+from ..environments.process import cause_of_death, clean_environment, started, worker_variables
+from ..worker import evidence
+from ..worker.evidence import Probe
+from ..worker.files import write_whole
+from ..worker.probe import Answer, Question, Questions, write
 from .certificate import SCHEMA_VERSION, Certificate
-from .evidence import Probe
-from .prober import Answer, Task, Tasks, write
+from .judge import Claim, judge
 
 _POLL_SECONDS = 0.02
 _FEW = 3  # cases that are judged in this process
@@ -57,61 +54,52 @@ print(json.dumps({"python": platform.python_version(), **names}, sort_keys=True)
 """
 
 
-class Subject(NamedTuple):
-    """Who is asked for what: `name` is that of the model or workload."""
-
-    backend: Backend
-    name: str
-    probe: Probe
-    execution: Execution
-
-
 Progress = Callable[[Certificate], None]
 
 
 def certify(
-    subjects: list[Subject], *, timeout: float, use_cache: bool = True, progress: Progress
+    claims: list[Claim], *, timeout: float, use_cache: bool = True, progress: Progress
 ) -> list[Certificate]:
-    """Return the certificate of every subject, in order; `progress` gets each when it is there.
+    """Return the certificate of every claim, in order; `progress` gets each when it is there.
 
     `timeout` is how many seconds a backend may be silent. Raises nothing for a backend's failure:
     its certificate says what happened.
     """
-    keys = _keys(subjects)
+    keys = _keys(claims)
     found: dict[int, Certificate] = {}
     for index, key in enumerate(keys):
         if use_cache and (cached := _cached(key)):
             found[index] = cached
             progress(cached)
-    missing = [(i, subject) for i, subject in enumerate(subjects) if i not in found]
+    missing = [(i, claim) for i, claim in enumerate(claims) if i not in found]
     for index, certificate in _ask(missing, keys, timeout):
         found[index] = certificate
         if certificate.verdict != "error":
             _store(certificate)
         progress(certificate)
-    return [found[index] for index in range(len(subjects))]
+    return [found[index] for index in range(len(claims))]
 
 
-def _keys(subjects: list[Subject]) -> list[str]:
+def _keys(claims: list[Claim]) -> list[str]:
     """Return the hash of all that each certificate depends on."""
     code, host = _code_hash(), machine.look()
-    pythons = sorted({subject.backend.python or "" for subject in subjects})
+    pythons = sorted({claim.backend.python or "" for claim in claims})
     with ThreadPoolExecutor() as pool:
         packages = dict(zip(pythons, pool.map(_packages, pythons), strict=True))
-    probes = {id(subject.probe): _probe_hash(subject.probe) for subject in subjects}
+    probes = {id(claim.probe): _probe_hash(claim.probe) for claim in claims}
     keys = []
-    for subject in subjects:
+    for claim in claims:
         parts = [
             SCHEMA_VERSION,
             code,
-            _adapter_hash(subject.backend.adapter),
-            packages[subject.backend.python or ""],
+            _adapter_hash(claim.backend.adapter),
+            packages[claim.backend.python or ""],
             host.cpu,
             sorted(host.variables.items()),
-            probes[id(subject.probe)],
-            subject.execution,
-            subject.name,
-            subject.backend.name,
+            probes[id(claim.probe)],
+            claim.execution,
+            claim.name,
+            claim.backend.name,
         ]
         keys.append(hashlib.sha256(msgspec.json.encode(parts)).hexdigest())
     return keys
@@ -174,7 +162,7 @@ def _store(certificate: Certificate) -> None:
         write_whole(path, msgspec.json.encode(certificate))
 
 
-_Asked = list[tuple[int, Subject]]
+_Asked = list[tuple[int, Claim]]
 
 
 def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, Certificate]]:
@@ -182,14 +170,14 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     if not asked:
         return
     together: dict[str, _Asked] = {}  # what one process can be asked: its threads are for life
-    for index, subject in asked:
-        folder = f"{subject.backend.name}-{subject.execution.threads}"
-        together.setdefault(folder, []).append((index, subject))
+    for index, claim in asked:
+        folder = f"{claim.backend.name}-{claim.execution.threads}"
+        together.setdefault(folder, []).append((index, claim))
     answers: Queue[tuple[int, Path]] = Queue()
     stop = Event()
-    threads = max(subject.execution.threads for _, subject in asked)
+    threads = max(claim.execution.threads for _, claim in asked)
     cores = max(1, (os.cpu_count() or 1) // threads)
-    subjects = dict(asked)
+    claims = dict(asked)
     with (
         tempfile.TemporaryDirectory(prefix="bakeoff-parity-") as name,
         _judges(len(asked)) as judges,
@@ -202,13 +190,12 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
                 for folder, of_it in together.items()
             ]
             verdicts: dict[int, AsyncResult[Certificate]] = {}
-            pending = set(subjects)
+            pending = set(claims)
             while pending or verdicts:
                 while not answers.empty():
                     index, path = answers.get()
                     pending.discard(index)
-                    case = judge.Case(subjects[index], keys[index], path)
-                    verdicts[index] = judges.apply_async(judge.judge, (case,))
+                    verdicts[index] = judges.apply_async(judge, (claims[index], keys[index], path))
                 for index in [index for index, verdict in verdicts.items() if verdict.ready()]:
                     yield index, verdicts.pop(index).get()
                 for worker in workers:
@@ -258,13 +245,13 @@ class _Interview:
         folder.mkdir()
         probes: dict[int, str] = {}
         tasks = []
-        for index, subject in asked:
-            probe = probes.setdefault(id(subject.probe), f"probe-{index}.npz")
+        for index, claim in asked:
+            probe = probes.setdefault(id(claim.probe), f"probe-{index}.npz")
             if not (folder / probe).exists():
-                evidence.write(subject.probe, folder / probe)
-            tasks.append(Task(str(index), subject.probe.model, probe, subject.execution))
-        work = Tasks(self._backend.adapter, tasks)
-        (folder / "tasks.json").write_bytes(msgspec.json.encode(work))
+                evidence.write(claim.probe, folder / probe)
+            tasks.append(Question(str(index), claim.probe.model, probe, claim.execution))
+        work = Questions(self._backend.adapter, tasks)
+        (folder / "questions.json").write_bytes(msgspec.json.encode(work))
 
     def hold(self) -> None:
         """Start workers until every task is answered; a task that killed its worker is told so."""

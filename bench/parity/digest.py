@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..summary import LayerError, Parity, Rung
+from ..results.summary import LayerError, Parity, Rung
 from .certificate import Certificate, in_words
 from .ladder import BEYOND
 

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from ...backends.contract import DType
-from .evidence import Evidence, Probe, under
+from ..worker.evidence import Evidence, Probe, under
 from .tolerance import MULTIPLE, Expected, Oracle, State
 
 RungName = Literal["weights", "forward", "loss", "gradients", "step", "trajectory", "evaluation"]

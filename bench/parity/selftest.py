@@ -19,9 +19,9 @@ from rich.table import Table
 
 from ...backends import reference
 from ...backends.contract import DType, Execution
+from ..worker.evidence import Evidence, Probe, collect
 from . import probes
 from .ablation import cause
-from .evidence import Evidence, Probe, collect
 from .hosts import HOSTS
 from .ladder import Check, RungName, climb
 from .mutations import MUTATIONS, Mutation

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..files import write_whole
-from ..summary import Summary
+from ..results.summary import Summary
+from ..worker.files import write_whole
 
 
 def write(summary: Summary, folder: Path) -> None:
     """Write `report.md`, `report.html` and `report.png` into the folder, each whole or not."""
-    from . import charts, html, markdown
+    from . import charts, markdown, page
 
     files = {
         "report.md": markdown.render(summary).encode(),
-        "report.html": html.render(summary).encode(),
+        "report.html": page.render(summary).encode(),
         "report.png": charts.png(summary),
     }
     for name, content in files.items():

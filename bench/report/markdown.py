@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterable
 
-from ..summary import Summary
-from . import facts, tables, words
+from ..results.summary import Summary
+from . import context, tables, wording
 from .sections import Section, sections
 from .tables import Table
 
@@ -17,17 +17,17 @@ _WIDE = 14  # columns: a table of more is folded away
 
 def render(summary: Summary) -> str:
     """Return the text of `report.md`."""
-    blocks = ["# bakeoff report", escape(words.PARITY)]
+    blocks = ["# bakeoff report", escape(wording.PARITY)]
     for section in sections(summary):
         blocks += _section(section)
-    blocks += ["![The first charts of each workload](report.png)", escape(words.reading(summary))]
-    blocks += ["## Machine", _bullets(facts.machine(summary).items())]
+    blocks += ["![The first charts of each workload](report.png)", escape(wording.reading(summary))]
+    blocks += ["## Machine", _bullets(context.machine(summary).items())]
     if peaks := tables.of_peaks(summary):
         blocks.append(_folded(peaks))
-    blocks += ["## Versions", _bullets(facts.versions(summary).items())]
-    if settings := facts.settings(summary):
+    blocks += ["## Versions", _bullets(context.versions(summary).items())]
+    if settings := context.settings(summary):
         blocks += ["## Settings", _bullets(settings.items())]
-    blocks += ["## Command", f"    {words.plain(summary.command)}"]
+    blocks += ["## Command", f"    {wording.plain(summary.command)}"]
     return "\n\n".join(blocks) + "\n"
 
 

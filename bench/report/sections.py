@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from ..summary import Comparison, Measurement, Status, Summary, WorkloadFacts
-from . import facts as about
-from . import tables, words
+from ..results.summary import Comparison, Measurement, Status, Summary, WorkloadFacts
+from . import context, tables, wording
 from .tables import Table
-from .words import Entry
+from .wording import Entry
 
 _PHASES = {"train": "training", "infer": "inference"}
 _KINDS = {
@@ -50,7 +49,7 @@ class Section(Struct, frozen=True, kw_only=True):
 
 def sections(summary: Summary) -> list[Section]:
     """Return the sections in the order of the summary's workloads."""
-    parts = words.varying([*summary.rows, *summary.measurements])
+    parts = wording.varying([*summary.rows, *summary.measurements])
     return [
         section
         for facts in summary.workloads
@@ -65,15 +64,15 @@ def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> It
     rows = [row for row in summary.rows if row.workload == facts.name]
     if not rows and summary.measurements:
         return
-    ranked = words.fastest_first(rows)
+    ranked = wording.fastest_first(rows)
     compared = [c for c in summary.comparisons if c.workload == facts.name]
     yield Section(
-        name=words.plain(facts.name),
-        description=words.plain(facts.description),
-        headline=words.headline(facts, rows, compared, parts),
-        facts=about.of_run(facts, rows, parts),
+        name=wording.plain(facts.name),
+        description=wording.plain(facts.description),
+        headline=wording.headline(facts, rows, compared, parts),
+        facts=context.of_run(facts, rows, parts),
         workload=facts,
-        entries=[(words.label(row, parts), row) for row in rows],
+        entries=[(wording.label(row, parts), row) for row in rows],
         brief=tables.brief_of_rows(facts, ranked, parts),
         tables=_present(
             tables.of_rows(facts, ranked, parts),
@@ -96,12 +95,12 @@ def _of_measurements(
             yield _against_rivals(facts, said, found, compared, parts)
             continue
         yield Section(
-            name=f"{words.plain(facts.name)}: {said}",
-            description=words.plain(facts.description),
-            headline=words.bench_headline(found, compared, parts),
-            facts=about.of_benchmark(facts, found, parts),
+            name=f"{wording.plain(facts.name)}: {said}",
+            description=wording.plain(facts.description),
+            headline=wording.bench_headline(found, compared, parts),
+            facts=context.of_benchmark(facts, found, parts),
             workload=facts,
-            entries=[(words.label(m, parts), m) for m in found],
+            entries=[(wording.label(m, parts), m) for m in found],
             brief=tables.brief_of_measurements(found, parts),
             tables=_present(
                 tables.of_measurements(found, parts),
@@ -122,10 +121,10 @@ def _against_rivals(
     """Return the section of backends that took turns with rivals: ratios, and no ranking."""
     brief = tables.brief_of_comparisons(compared)
     return Section(
-        name=f"{words.plain(facts.name)}: {said}",
-        description=words.plain(facts.description),
-        headline=words.rivals_headline(compared),
-        facts=about.of_benchmark(facts, found, parts),
+        name=f"{wording.plain(facts.name)}: {said}",
+        description=wording.plain(facts.description),
+        headline=wording.rivals_headline(compared),
+        facts=context.of_benchmark(facts, found, parts),
         workload=facts,
         entries=[],
         brief=brief,
@@ -152,18 +151,18 @@ def _problems(entries: Sequence[Entry], parts: Sequence[str]) -> Iterator[Proble
         batches.setdefault(problem, []).extend(batch)
     names: dict[tuple[str, Status, str], list[str]] = {}
     for problem, sizes in batches.items():
-        of = f", batch {words.listing([f'{size:,}' for size in sizes])}" if sizes else ""
+        of = f", batch {wording.listing([f'{size:,}' for size in sizes])}" if sizes else ""
         names.setdefault((of, problem.status, problem.reason), []).append(problem.name)
     for (of, status, reason), which in names.items():
-        yield Problem(words.listing(which) + of, status, reason)
+        yield Problem(wording.listing(which) + of, status, reason)
 
 
 def _found_problems(
     entries: Iterable[Entry], parts: Sequence[str]
 ) -> Iterator[tuple[Problem, Entry]]:
     for entry in entries:
-        name = words.label(entry, parts)
-        if why := words.reason(entry):
+        name = wording.label(entry, parts)
+        if why := wording.reason(entry):
             yield Problem(name, entry.status, why), entry
         for flag in entry.flags if isinstance(entry, Measurement) else []:
-            yield Problem(name, "ok", words.plain(flag)), entry
+            yield Problem(name, "ok", wording.plain(flag)), entry

@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..stats import Interval
-from ..summary import Comparison, Measurement, Row, Summary, TimeToTarget, WorkloadFacts
-from . import numbers, words
-from .words import Entry
+from ..results.stats import Interval
+from ..results.summary import Comparison, Measurement, Row, Summary, TimeToTarget, WorkloadFacts
+from . import formatting, wording
+from .wording import Entry
 
 
 class Cell(Struct, frozen=True):
@@ -52,19 +52,19 @@ def table(name: str, columns: Sequence[Column], entries: Iterable[Any]) -> Table
 def of_rows(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> Table:
     """Return all that a run measured on a workload."""
     columns = [
-        _text("backend", lambda row: words.label(row, parts)),
+        _text("backend", lambda row: wording.label(row, parts)),
         _text("version", _version),
-        Column("status", lambda row: Cell(words.status(row), tone=row.status), is_number=False),
-        Column(f"test {words.plain(facts.metric)}", _metric),
+        Column("status", lambda row: Cell(wording.status(row), tone=row.status), is_number=False),
+        Column(f"test {wording.plain(facts.metric)}", _metric),
         Column("training loss", _loss),
         _parity(),
-        _interval("samples/s", lambda row: row.samples_per_second, numbers.rate),
+        _interval("samples/s", lambda row: row.samples_per_second, formatting.rate),
         _versus_fastest(rows),
-        *_to_target(facts, numbers.time_to_target),
-        _number("first block s", lambda row: row.first_block_seconds, numbers.short),
-        _number("import s", lambda row: row.import_seconds, numbers.short),
-        _number("build s", lambda row: row.build_seconds, numbers.short),
-        _number("peak MB", lambda row: row.peak_rss_mb, numbers.megabytes),
+        *_to_target(facts, formatting.time_to_target),
+        _number("first block s", lambda row: row.first_block_seconds, formatting.short),
+        _number("import s", lambda row: row.import_seconds, formatting.short),
+        _number("build s", lambda row: row.build_seconds, formatting.short),
+        _number("peak MB", lambda row: row.peak_rss_mb, formatting.megabytes),
     ]
     return table("Results", columns, rows)
 
@@ -72,12 +72,12 @@ def of_rows(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> 
 def brief_of_rows(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> Table:
     """Return what a terminal has room for."""
     columns = [
-        _text("backend", lambda row: words.label(row, parts)),
+        _text("backend", lambda row: wording.label(row, parts)),
         Column("parity", _status_or_parity, is_number=False),
-        Column(f"test {words.plain(facts.metric)}", _metric),
+        Column(f"test {wording.plain(facts.metric)}", _metric),
         _brief_speed(),
         _versus_fastest(rows),
-        *_to_target(facts, numbers.mean_to_target),
+        *_to_target(facts, formatting.mean_to_target),
     ]
     return table("Results", columns, rows)
 
@@ -85,30 +85,30 @@ def brief_of_rows(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str
 def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table:
     """Return all that a benchmark measured on a workload in one phase."""
     columns = [
-        _text("backend", lambda m: words.label(m, parts)),
+        _text("backend", lambda m: wording.label(m, parts)),
         _number("batch", lambda m: m.batch_size, _count),
         Column("status", lambda m: Cell(m.status, tone=m.status), is_number=False),
         _parity(),
-        _interval("samples/s", lambda m: m.samples_per_second, numbers.rate),
+        _interval("samples/s", lambda m: m.samples_per_second, formatting.rate),
         _versus_fastest(found),
-        _interval("end to end samples/s", lambda m: m.fed_samples_per_second, numbers.rate),
-        _interval("step ms", lambda m: _milliseconds(m.step_seconds), numbers.short),
-        _interval("latency ms", lambda m: _milliseconds(m.latency_seconds), numbers.short),
-        _number("GFLOP/s", lambda m: m.gflops, numbers.short),
-        _number("% of SGEMM peak", lambda m: m.percent_of_peak, numbers.short),
-        _number("first step s", lambda m: m.first_step_seconds, numbers.short),
-        _number("import s", lambda m: m.import_seconds, numbers.short),
-        _number("build s", lambda m: m.build_seconds, numbers.short),
-        _number("stage s", lambda m: m.stage_seconds, numbers.short),
-        _number("peak MB", lambda m: m.peak_rss_mb, numbers.megabytes),
-        _number("device MB", lambda m: m.device_memory_mb, numbers.megabytes),
+        _interval("end to end samples/s", lambda m: m.fed_samples_per_second, formatting.rate),
+        _interval("step ms", lambda m: _milliseconds(m.step_seconds), formatting.short),
+        _interval("latency ms", lambda m: _milliseconds(m.latency_seconds), formatting.short),
+        _number("GFLOP/s", lambda m: m.gflops, formatting.short),
+        _number("% of SGEMM peak", lambda m: m.percent_of_peak, formatting.short),
+        _number("first step s", lambda m: m.first_step_seconds, formatting.short),
+        _number("import s", lambda m: m.import_seconds, formatting.short),
+        _number("build s", lambda m: m.build_seconds, formatting.short),
+        _number("stage s", lambda m: m.stage_seconds, formatting.short),
+        _number("peak MB", lambda m: m.peak_rss_mb, formatting.megabytes),
+        _number("device MB", lambda m: m.device_memory_mb, formatting.megabytes),
         _text("version", _version),
-        _text("mode", lambda m: words.plain(m.mode)),
+        _text("mode", lambda m: wording.plain(m.mode)),
         _number("threads", lambda m: m.threads, _count),
-        _number("threads used", lambda m: m.threads_used, numbers.short),
+        _number("threads used", lambda m: m.threads_used, formatting.short),
         _number("processes", lambda m: m.processes, _count),
         _number("discarded blocks", lambda m: m.discarded, _count),
-        _text("flags", lambda m: words.plain("; ".join(m.flags)) or numbers.DASH),
+        _text("flags", lambda m: wording.plain("; ".join(m.flags)) or formatting.DASH),
     ]
     return table("Results", columns, found)
 
@@ -116,13 +116,13 @@ def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table
 def brief_of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table:
     """Return what a terminal and a pull request have room for."""
     columns = [
-        _text("backend", lambda m: words.label(m, parts)),
+        _text("backend", lambda m: wording.label(m, parts)),
         _number("batch", lambda m: m.batch_size, _count),
         Column("parity", _status_or_parity, is_number=False),
         _brief_speed(),
         _versus_fastest(found),
-        _number("step ms", lambda m: _median(_milliseconds(m.step_seconds)), numbers.short),
-        _number("% of peak", lambda m: m.percent_of_peak, numbers.short),
+        _number("step ms", lambda m: _median(_milliseconds(m.step_seconds)), formatting.short),
+        _number("% of peak", lambda m: m.percent_of_peak, formatting.short),
     ]
     return table("Results", columns, found)
 
@@ -130,17 +130,17 @@ def brief_of_measurements(found: Sequence[Measurement], parts: Sequence[str]) ->
 def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
     """Return comparisons of one kind, a line each."""
     columns = [
-        _text("subject", lambda c: words.plain(c.subject)),
+        _text("subject", lambda c: wording.plain(c.subject)),
         _text("verdict", lambda c: c.verdict),
-        _text("rival", lambda c: words.plain(c.rival)),
-        _interval("times as fast", lambda c: c.ratio, numbers.ratio),
-        _interval("samples/s", lambda c: c.samples_per_second, numbers.rate),
-        _interval("rival's samples/s", lambda c: c.rival_samples_per_second, numbers.rate),
+        _text("rival", lambda c: wording.plain(c.rival)),
+        _interval("times as fast", lambda c: c.ratio, formatting.ratio),
+        _interval("samples/s", lambda c: c.samples_per_second, formatting.rate),
+        _interval("rival's samples/s", lambda c: c.rival_samples_per_second, formatting.rate),
         _number("batch", lambda c: c.batch_size, _count),
-        _text("device", lambda c: words.plain(c.device)),
-        _text("mode", lambda c: words.plain(c.mode)),
+        _text("device", lambda c: wording.plain(c.device)),
+        _text("mode", lambda c: wording.plain(c.mode)),
         _number("threads", lambda c: c.threads, _count),
-        _number("p (Mann-Whitney)", lambda c: c.p_value, lambda p: numbers.significant(p, 2)),
+        _number("p (Mann-Whitney)", lambda c: c.p_value, lambda p: formatting.significant(p, 2)),
         _number("effect (Cliff's delta)", lambda c: c.effect, lambda d: f"{d:+.2f}"),
     ]
     return table(name, columns, found)
@@ -149,16 +149,16 @@ def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
 def brief_of_comparisons(found: Sequence[Comparison]) -> Table:
     """Return what a terminal has room for, of backends that took turns with rivals."""
     telling = {
-        "device": _text("device", lambda c: words.plain(c.device)),
+        "device": _text("device", lambda c: wording.plain(c.device)),
         "batch_size": _number("batch", lambda c: c.batch_size, _count),
     }
     columns = [
-        _text("subject", lambda c: words.plain(c.subject)),
-        _text("mode", lambda c: words.plain(c.mode)),
+        _text("subject", lambda c: wording.plain(c.subject)),
+        _text("mode", lambda c: wording.plain(c.mode)),
         *(telling[part] for part in telling if len({getattr(c, part) for c in found}) > 1),
         _number("threads", lambda c: c.threads, _count),
-        _text("rival", lambda c: words.plain(c.rival)),
-        _interval("times as fast", lambda c: c.ratio, numbers.ratio),
+        _text("rival", lambda c: wording.plain(c.rival)),
+        _interval("times as fast", lambda c: c.ratio, formatting.ratio),
         _text("verdict", lambda c: c.verdict),
     ]
     return table("Results", columns, found)
@@ -166,17 +166,19 @@ def brief_of_comparisons(found: Sequence[Comparison]) -> Table:
 
 def of_certificates(entries: Sequence[Entry], parts: Sequence[str]) -> Table | None:
     """Return the certificates of rows or measurements, each once; None if they have none."""
-    found = {words.label(entry, parts): entry for entry in reversed(entries) if entry.parity}
+    found = {wording.label(entry, parts): entry for entry in reversed(entries) if entry.parity}
     names = dict.fromkeys(
         rung.name for entry in found.values() if entry.parity for rung in entry.parity.rungs
     )
     columns = [
-        _text("backend", lambda entry: words.label(entry, parts)),
+        _text("backend", lambda entry: wording.label(entry, parts)),
         _text("verdict", lambda entry: entry.parity.verdict),
         *(Column(name, partial(_rung, name=name)) for name in names),
-        _text("worst", lambda entry: words.plain(entry.parity.worst) or numbers.DASH),
-        _text("deviations", lambda e: words.plain("; ".join(e.parity.deviations)) or numbers.DASH),
-        _text("certificate", lambda entry: words.plain(entry.parity.certificate)[:12]),
+        _text("worst", lambda entry: wording.plain(entry.parity.worst) or formatting.DASH),
+        _text(
+            "deviations", lambda e: wording.plain("; ".join(e.parity.deviations)) or formatting.DASH
+        ),
+        _text("certificate", lambda entry: wording.plain(entry.parity.certificate)[:12]),
     ]
     return table("Parity certificates", columns, reversed(found.values())) if found else None
 
@@ -185,7 +187,7 @@ def of_peaks(summary: Summary) -> Table | None:
     """Return the speed of a large matrix product on this machine; None if it was not measured."""
     columns = [
         _number("threads", lambda peak: int(peak[0]), _count),
-        _interval("GFLOP/s", lambda peak: peak[1], numbers.short),
+        _interval("GFLOP/s", lambda peak: peak[1], formatting.short),
     ]
     return table("SGEMM peak", columns, summary.peaks.items()) if summary.peaks else None
 
@@ -197,7 +199,7 @@ def _text(title: str, say: Callable[[Any], str]) -> Column:
 def _number(title: str, get: Callable[[Any], float | None], form: Callable[[float], str]) -> Column:
     def cell(entry: Any) -> Cell:
         value = get(entry)
-        return Cell(numbers.DASH) if value is None else Cell(form(value), value)
+        return Cell(formatting.DASH) if value is None else Cell(form(value), value)
 
     return Column(title, cell)
 
@@ -208,8 +210,8 @@ def _interval(
     def cell(entry: Any) -> Cell:
         found = get(entry)
         if found is None:
-            return Cell(numbers.DASH)
-        return Cell(numbers.interval(found, form), found.median, found.low, found.high)
+            return Cell(formatting.DASH)
+        return Cell(formatting.interval(found, form), found.median, found.low, found.high)
 
     return Column(title, cell)
 
@@ -217,7 +219,7 @@ def _interval(
 def _brief_speed() -> Column:
     def cell(entry: Entry) -> Cell:
         found = entry.samples_per_second
-        text = numbers.rate_and_half(found)
+        text = formatting.rate_and_half(found)
         return Cell(text, found.median, found.low, found.high) if found else Cell(text)
 
     return Column("samples/s", cell)
@@ -226,33 +228,33 @@ def _brief_speed() -> Column:
 def _parity() -> Column:
     def cell(entry: Entry) -> Cell:
         if entry.status != "ok":
-            return Cell(numbers.DASH)
+            return Cell(formatting.DASH)
         tone = "ok" if entry.comparable else "failed"
         value = entry.parity.noise_ratio if entry.parity else None
-        return Cell(words.parity(entry), value, tone=tone)
+        return Cell(wording.parity(entry), value, tone=tone)
 
     return Column("parity", cell)
 
 
 def _status_or_parity(entry: Entry) -> Cell:
     if entry.status != "ok":
-        return Cell(words.status(entry), tone=entry.status)
+        return Cell(wording.status(entry), tone=entry.status)
     return _parity().cell(entry)
 
 
 def _versus_fastest(entries: Sequence[Entry]) -> Column:
     """Compare with the fastest of the same batch size."""
     fastest: dict[int, float] = {}
-    for entry, speed in words.ranking(entries):
+    for entry, speed in wording.ranking(entries):
         fastest.setdefault(_batch(entry), speed.median)
 
     def cell(entry: Entry) -> Cell:
         if entry.status == "ok" and not entry.comparable:
             return Cell("not comparable")
         if entry.samples_per_second is None or not entry.comparable:
-            return Cell(numbers.DASH)
+            return Cell(formatting.DASH)
         value = entry.samples_per_second.median / fastest[_batch(entry)]
-        return Cell(numbers.ratio(value), value)
+        return Cell(formatting.ratio(value), value)
 
     return Column("vs fastest", cell)
 
@@ -271,27 +273,27 @@ def _to_target(facts: WorkloadFacts, form: Callable[[TimeToTarget | None], str])
 
 
 def _version(entry: Entry) -> str:
-    return words.plain(entry.framework_version or numbers.DASH)
+    return wording.plain(entry.framework_version or formatting.DASH)
 
 
 def _metric(row: Row) -> Cell:
-    text, found = numbers.metric_interval(row.metric), row.metric
+    text, found = formatting.metric_interval(row.metric), row.metric
     return Cell(text, found.mean, found.low, found.high) if found else Cell(text)
 
 
 def _loss(row: Row) -> Cell:
-    return Cell(numbers.loss_range(row.loss), row.loss.last if row.loss else None)
+    return Cell(formatting.loss_range(row.loss), row.loss.last if row.loss else None)
 
 
 def _rung(entry: Entry, name: str) -> Cell:
     found = next((rung for rung in entry.parity.rungs if rung.name == name), None)  # type: ignore[union-attr]
     if found is None:
-        return Cell(numbers.DASH)
+        return Cell(formatting.DASH)
     tone = {True: "ok", False: "failed", None: ""}[found.passes]
     if found.ratio is None:
         said = {True: "equivalent", False: "different", None: "not shown"}[found.passes]
         return Cell(said, tone=tone)
-    return Cell(numbers.noise(found.ratio), found.ratio, tone=tone)
+    return Cell(formatting.noise(found.ratio), found.ratio, tone=tone)
 
 
 def _milliseconds(found: Interval | None) -> Interval | None:

@@ -10,8 +10,8 @@ from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..summary import Summary
-from . import words
+from ..results.summary import Summary
+from . import wording
 from .sections import Section, sections
 from .tables import Table as Results
 
@@ -32,7 +32,7 @@ def tables(summary: Summary) -> list[RenderableType]:
         printed += [Text(section.name, "bold"), Text(section.headline), _table(section.brief)]
         printed += _problems(section)
         printed.append(Text())
-    return [*printed, Text(f"{words.PARITY} {words.HALF}", "dim")]
+    return [*printed, Text(f"{wording.PARITY} {wording.HALF}", "dim")]
 
 
 def _table(results: Results) -> Table:

@@ -1,7 +1,7 @@
 """Timing: how fast a backend is, by rules that make the number worth something.
 
 - One benchmark at a time on a machine; every repeat is a fresh process. The cases of equal work and
-  execution make a heat: one process each, made ready one after the other, then all alive, taking
+  execution make a race: one process each, made ready one after the other, then all alive, taking
   turns, every other round backwards (A B C, C B A). Whoever waits does nothing. Neighbouring turns
   are a fraction of a second apart, so that what the machine does to one it does to the next, and a
   ratio is of neighbouring turns. On a device, whose allocators keep what they have, each is alone.
@@ -13,19 +13,19 @@
   then verified: CPU time over wall time.
 - Import, build, staging, the first step and the first block, which hold any compilation, are
   measured apart. A block is k equal steps with one synchronisation; k follows from the FLOPs of a
-  step alone and is the same for all backends: equal work. A heat has 5 s of turns for each case,
-  less if the budget over all heats is less, but five rounds. In every third round batches that are
+  step alone and is the same for all backends: equal work. A race has 5 s of turns for each case,
+  less if the budget over all races is less, but five rounds. In every third round batches that are
   fed from the host have a turn beside those that are staged before.
-- A rival (a loop by hand, a peer) makes a heat with the adapter, on the same cores, as many as
+- A rival (a loop by hand, a peer) makes a race with the adapter, on the same cores, as many as
   threads; both are fed from the host.
 - A block in which other processes used more than a quarter of a core is discarded and counted,
   unless all were. The steady state is found, not assumed (`analysis.steady`); a compilation inside
   it, a drift and two modes are flagged.
 - The median and its bootstrap interval are over processes, then blocks; those of a ratio over
-  heats, then rounds. A ratio whose interval holds 1 is a tie.
-- A crash, a refusal and a time-out are results; the others of a heat go on.
+  races, then rounds. A ratio whose interval holds 1 is a tie.
+- A crash, a refusal and a time-out are results; the others of a race go on.
 
-`task` is what a worker is told, `timer` the worker, `heat` the parent of those that take turns,
-`session` spends the budget over heats, `analysis` turns samples into measurements, `comparison`
+`task` is what a worker is told, `timer` the worker, `race` the parent of those that take turns,
+`session` spends the budget over races, `analysis` turns samples into measurements, `comparison`
 measurements into ratios.
 """

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ..records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
-from ..results import status_of
-from ..stats import Interval, bootstrap_median, by_process
-from ..summary import Measurement, Parity, Status
-from .task import Task
+from ..results.stats import Interval, bootstrap_median, by_process
+from ..results.status import status_of
+from ..results.summary import Measurement, Parity, Status
+from ..worker.records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
+from ..worker.task import Task
 
 FOREIGN_CORES = 0.25  # by other processes, in a block: then it is discarded
 _MATTERS = 0.02  # relative, of speeds that differ

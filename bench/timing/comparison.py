@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import structs
 
-from ..stats import bootstrap_median, by_process, judge, turn_ratio
-from ..summary import Comparison, Measurement
+from ..results.stats import bootstrap_median, by_process, judge, turn_ratio
+from ..results.summary import Comparison, Measurement
 from . import analysis
-from .heat import Heat
+from .race import Race
 
 _CLIFF = 0.5  # of the speed with one thread
 _LEAST_SIZES = 3  # that a line is fitted through
@@ -41,12 +41,14 @@ def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison
             )
 
 
-def with_rival(heat: Heat, kind: Literal["native", "peers"]) -> Comparison | None:
+def with_rival(race: Race, kind: Literal["native", "peers"]) -> Comparison | None:
     """Compare an adapter with the rival that it took turns with; None if one did not finish."""
-    if not heat.alive:
+    if not race.alive:
         return None
-    task = heat.task
-    ours, theirs = (analysis.turns(case.processes, task, task.feeds[0]) for case in heat.cases)
+    task = race.task
+    ours, theirs = (
+        analysis.turns(entrant.processes, task, task.feeds[0]) for entrant in race.entrants
+    )
     blocks, their_blocks = by_process(ours), by_process(theirs)
     return Comparison(
         kind=kind,

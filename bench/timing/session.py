@@ -1,4 +1,4 @@
-"""The session: which heat is run when, until the budget is spent or every interval is narrow."""
+"""The session: which race is run when, until the budget is spent or every interval is narrow."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 from statistics import median, median_high
 from time import monotonic
 
-from ..job import clean_environment, worker_variables
-from ..records import Record
-from ..stats import Interval, Turns, bootstrap_median, by_process, turn_ratio
+from ..environments.process import clean_environment, worker_variables
+from ..results.stats import Interval, Turns, bootstrap_median, by_process, turn_ratio
+from ..worker.records import Record
+from ..worker.task import Task
 from . import analysis
-from .heat import Heat
-from .task import Task
+from .race import Race
 
-_SECONDS = 5.0  # of turns, for each case, unless the budget is smaller
-_LEAST_PROCESSES = 3  # of a case, before its interval is believed
+_SECONDS = 5.0  # of turns, for each entrant, unless the budget is smaller
+_LEAST_PROCESSES = 3  # of a entrant, before its interval is believed
 _MOST_PROCESSES = 20
 _NARROW = 0.015  # half an interval over its median
 
-Begin = Callable[[Heat], None]
-End = Callable[[Task, int, list[Record]], None]  # of a case's process, of that number
+Begin = Callable[[Race], None]
+End = Callable[[Task, int, list[Record]], None]  # of a entrant's process, of that number
 
 
 def run(
-    heats: Sequence[Heat],
+    races: Sequence[Race],
     code: Path,
     peaks: dict[int, list[float]],
     *,
@@ -36,52 +36,52 @@ def run(
     begin: Begin,
     end: End,
 ) -> None:
-    """Run the heats in rounds; write the SGEMM peaks that are measured to `peaks`, by threads.
+    """Run the races in rounds; write the SGEMM peaks that are measured to `peaks`, by threads.
 
-    Every heat is run once, whatever the budget in seconds; then on, in rounds that alternate in
+    Every race is run once, whatever the budget in seconds; then on, in rounds that alternate in
     direction, those that were not run three times, or whose intervals are the wider half of those
     that are not narrow enough.
     """
     deadline = monotonic() + budget
     rounds = 0
-    while due := _due(heats):
-        for threads in sorted({heat.task.execution.threads for heat in heats}):
+    while due := _due(races):
+        for threads in sorted({race.task.execution.threads for race in races}):
             peaks.setdefault(threads, []).append(_peak(threads, code))
-        for heat in due if rounds % 2 == 0 else reversed(due):
+        for race in due if rounds % 2 == 0 else reversed(due):
             if rounds and monotonic() > deadline:
                 return
-            cases = heat.alive
-            begin(heat)
-            heat.run(min(_SECONDS * len(cases), budget / len(heats)), timeout)
-            for case in cases:
-                end(case.task, len(case.processes), case.processes[-1])
+            entrants = race.alive
+            begin(race)
+            race.run(min(_SECONDS * len(entrants), budget / len(races)), timeout)
+            for entrant in entrants:
+                end(entrant.task, len(entrant.processes), entrant.processes[-1])
         rounds += 1
 
 
-def _due(heats: Sequence[Heat]) -> list[Heat]:
+def _due(races: Sequence[Race]) -> list[Race]:
     """Return which to run in the next round, in the order of all."""
-    alive = [heat for heat in heats if heat.alive]
-    if few := [heat for heat in alive if _runs(heat) < _LEAST_PROCESSES]:
+    alive = [race for race in races if race.alive]
+    if few := [race for race in alive if _runs(race) < _LEAST_PROCESSES]:
         return few
     widths = {
-        id(heat): found
-        for heat in alive
-        if _runs(heat) < _MOST_PROCESSES and (found := width(heat)) > _NARROW
+        id(race): found
+        for race in alive
+        if _runs(race) < _MOST_PROCESSES and (found := width(race)) > _NARROW
     }
     middle = median_high(widths.values()) if widths else 0.0
-    return [heat for heat in alive if widths.get(id(heat), -1.0) >= middle]
+    return [race for race in alive if widths.get(id(race), -1.0) >= middle]
 
 
-def _runs(heat: Heat) -> int:
-    return len(heat.alive[0].processes)
+def _runs(race: Race) -> int:
+    return len(race.alive[0].processes)
 
 
-def width(heat: Heat) -> float:
+def width(race: Race) -> float:
     """Return half the widest interval over its median: of the ratios of the fastest to the others,
     as it is those that are compared; of its speed, if it is alone.
     """
-    feed = heat.task.feeds[0]
-    found = [analysis.turns(case.processes, case.task, feed) for case in heat.alive]
+    feed = race.task.feeds[0]
+    found = [analysis.turns(entrant.processes, entrant.task, feed) for entrant in race.alive]
     fastest = max(found, key=_speed)
     intervals = [turn_ratio(fastest, other) for other in found if other is not fastest]
     if not intervals:
@@ -99,7 +99,7 @@ def _relative_width(interval: Interval | None) -> float:
 
 def _peak(threads: int, code: Path) -> float:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "bakeoff.bench.timing.peak"],
+        [sys.executable, "-P", "-m", "bakeoff.bench.worker.peak"],
         env=clean_environment() | worker_variables(threads, str(code)),
         capture_output=True,
         check=True,

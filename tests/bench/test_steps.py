@@ -10,8 +10,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bakeoff import models
 from bakeoff.backends.contract import Adapter, Execution, Mode, Unsupported
-from bakeoff.bench.timing import timer
-from bakeoff.bench.timing.task import Task, steps_per_block
+from bakeoff.bench.worker import time as timer
+from bakeoff.bench.worker.task import Task, steps_per_block
 
 _BATCH = 64
 

@@ -48,14 +48,7 @@ from bakeoff.models.layers import (
     Softplus,
     Tanh,
 )
-from bakeoff.models.losses import (
-    MAE,
-    MSE,
-    BinaryCrossEntropy,
-    Huber,
-    Loss,
-    SoftmaxCrossEntropy,
-)
+from bakeoff.models.losses import MAE, MSE, BinaryCrossEntropy, Huber, Loss, SoftmaxCrossEntropy
 from bakeoff.models.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from bakeoff.models.schedules import CosineDecay, ExponentialDecay, StepDecay
 

@@ -19,7 +19,7 @@ def native(request: pytest.FixtureRequest) -> Any:
     backend = request.config.getoption("--backend")
     if backend not in backends.NAMES:
         pytest.skip("only our own backends have a loop written by hand")
-    return importlib.import_module(f"bakeoff.bench.native.{backend}")
+    return importlib.import_module(f"bakeoff.bench.rivals.native.{backend}")
 
 
 # PyTorch 2.13 warns of itself where an LSTM breaks the graph in torch.compile.

@@ -13,9 +13,9 @@ from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter, DType, Execution
 from bakeoff.bench.parity import probes
 from bakeoff.bench.parity.certificate import in_words
-from bakeoff.bench.parity.evidence import Evidence, Probe, collect
 from bakeoff.bench.parity.ladder import climb
 from bakeoff.bench.parity.tolerance import Oracle
+from bakeoff.bench.worker.evidence import Evidence, Probe, collect
 from conformance.random_models import models
 
 _MODELS = 200

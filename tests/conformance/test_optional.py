@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bakeoff.backends.contract import Adapter, DType, Execution, Trainer
-from bakeoff.bench.feeding import feeder, stage
-from bakeoff.bench.parity.probes import draw
+from bakeoff.bench.worker.draw import draw
+from bakeoff.bench.worker.feeding import feeder, stage
 from conformance.cases import LAYERS, OPTIMIZERS, Case
 from conformance.driving import staged, start
 

@@ -11,8 +11,9 @@ import pytest
 from end_to_end.conftest import Command
 
 from bakeoff.backends import NAMES
-from bakeoff.bench import checkpoint, workload
+from bakeoff.bench import workload
 from bakeoff.bench.parity.tolerance import gamma
+from bakeoff.bench.training import checkpoint
 from conformance.parity import assert_all_parity
 
 _RESTART = Path(__file__).with_name("restart.toml")

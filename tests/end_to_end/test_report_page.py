@@ -17,8 +17,8 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from bakeoff.bench.report import html
-from bakeoff.bench.summary import Summary
+from bakeoff.bench.report import page as html
+from bakeoff.bench.results.summary import Summary
 from harness import samples
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bakeoff.bench.machine import Machine
-from bakeoff.bench.stats import Interval, verdict
-from bakeoff.bench.summary import (
+from bakeoff.bench.environments.machine import Machine
+from bakeoff.bench.results.stats import Interval, verdict
+from bakeoff.bench.results.summary import (
     Comparison,
     LayerError,
     LossPoint,

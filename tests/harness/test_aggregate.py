@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from bakeoff.bench import aggregate, records
 from bakeoff.bench.parity.certificate import Certificate
 from bakeoff.bench.parity.ladder import BEYOND
-from bakeoff.bench.records import Block, Built, Epoch, Finished, Started
-from bakeoff.bench.summary import LayerError, LossPoint, Row, TimeToTarget
+from bakeoff.bench.results.summary import LayerError, LossPoint, Row, TimeToTarget
+from bakeoff.bench.training import aggregate
+from bakeoff.bench.worker import records
+from bakeoff.bench.worker.records import Block, Built, Epoch, Finished, Started
 
 _JOBS = Path("out/jobs/tiny")
 _CERTIFICATE = Path("out/certificates/tiny/numpy-eager.json")

@@ -21,7 +21,7 @@ _MAY_IMPORT = {
     "backends": {"backends", "models"},
     "bench": set(_PACKAGES),
 }
-_NATIVE = Path("bench/native")
+_NATIVE = Path("bench/rivals/native")
 _FRAMEWORKS = {module for modules in FRAMEWORKS.values() for module in modules} - {"numpy"}
 _GONE = (
     "asynchat", "asyncore", "cgi", "distutils", "imp", "importlib.abc.ResourceReader",
@@ -62,7 +62,9 @@ def test_a_framework_is_imported_in_its_own_files_alone(path: Path) -> None:
         assert name.partition(".")[0] not in _FRAMEWORKS - own, name
 
 
-_PEERS = [path for path in _FILES if path.match("bench/peers/*.py") and path.stem != "__init__"]
+_PEERS = [
+    path for path in _FILES if path.match("bench/rivals/peers/*.py") and path.stem != "__init__"
+]
 
 
 @pytest.mark.parametrize("path", _PEERS, ids=str)
@@ -79,7 +81,9 @@ def test_a_loop_by_hand_has_no_code_of_ours(path: Path) -> None:
 
 
 def test_the_checks_above_see_imports() -> None:
-    assert "torch" in {name.partition(".")[0] for name in _imports(Path("backends/torch/layers.py"))}
+    assert "torch" in {
+        name.partition(".")[0] for name in _imports(Path("backends/torch/layers.py"))
+    }
     assert "bakeoff.models.Model" in set(_imports(Path("backends/torch/__init__.py")))
 
 

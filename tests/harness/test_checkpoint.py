@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from bakeoff.bench import checkpoint
+from bakeoff.bench.training import checkpoint
 from bakeoff.models import InputError
 
 Fake = Callable[[str], str]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bakeoff import backends, datasets, models
-from bakeoff.bench import install
 from bakeoff.bench import workload as workloads
+from bakeoff.bench.environments import install
 from bakeoff.models import InputError
 
 Command = Callable[..., Any]

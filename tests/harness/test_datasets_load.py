@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bakeoff.datasets
-from bakeoff.bench.code import write_zip
+from bakeoff.bench.environments.code import write_zip
 from bakeoff.datasets import CARDS, Dataset, load, open_dataset
 from bakeoff.datasets.catalogue import SOURCES
 from bakeoff.models.errors import InputError

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bakeoff import backends
-from bakeoff.bench import environments, install
-from bakeoff.bench.environments import Backend
+from bakeoff.bench.environments import find as environments
+from bakeoff.bench.environments import install
+from bakeoff.bench.environments.find import Backend
 from bakeoff.models import InputError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bakeoff.backends.aligned import ALIGNMENT
 from bakeoff.backends.blocks import gather, stack
-from bakeoff.bench import feeding
+from bakeoff.bench.worker import feeding
 
 _RNG = np.random.default_rng(0)
 _X = _RNG.normal(size=(11, 3, 5)).astype(np.float32)

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from bakeoff.bench import history, records
-from bakeoff.bench.history import Change
-from bakeoff.bench.records import Block
-from bakeoff.bench.stats import bootstrap_ratio
+from bakeoff.bench.commands import compare as history
+from bakeoff.bench.commands.compare import Change
+from bakeoff.bench.results.stats import bootstrap_ratio
+from bakeoff.bench.worker import records
+from bakeoff.bench.worker.records import Block
 
 Command = Callable[..., Any]
 

@@ -7,14 +7,14 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from bakeoff.bench import metrics
-from bakeoff.bench.stats import (
+from bakeoff.bench.results.stats import (
     Interval,
     bootstrap_median,
     mann_whitney,
     mean_interval,
     verdict,
 )
+from bakeoff.bench.worker import metrics
 from bakeoff.models.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 
 _RNG = np.random.default_rng(0)

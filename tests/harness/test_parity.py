@@ -13,11 +13,12 @@ import pytest
 
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Execution
-from bakeoff.bench.parity import evidence, probes, rounding
+from bakeoff.bench.parity import probes, rounding
 from bakeoff.bench.parity.certificate import Certificate, in_words
 from bakeoff.bench.parity.ladder import RUNGS, Check, climb, compare
 from bakeoff.bench.parity.tolerance import MULTIPLE, Expected, Oracle, State
-from bakeoff.bench.stats import equivalence
+from bakeoff.bench.results.stats import equivalence
+from bakeoff.bench.worker import evidence
 from bakeoff.models import read
 
 Fake = Callable[[str], str]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bakeoff.bench import records
-from bakeoff.bench.records import Epoch, Failed, Finished
+from bakeoff.bench.worker import records
+from bakeoff.bench.worker.records import Epoch, Failed, Finished
 
 _EPOCH = Epoch(epoch=1, loss=0.5, metrics={"mse": 2.0})
 _END = Finished(metrics={"mse": 1.0}, peak_rss_mb=10.0)

@@ -17,10 +17,21 @@ import pytest
 from rich.console import Console
 
 from bakeoff.bench import report
-from bakeoff.bench.report import charts, html, markdown, numbers, tables, terminal
+from bakeoff.bench.report import (
+    charts,
+    markdown,
+    tables,
+    terminal,
+)
+from bakeoff.bench.report import (
+    formatting as numbers,
+)
+from bakeoff.bench.report import (
+    page as html,
+)
 from bakeoff.bench.report.sections import sections
-from bakeoff.bench.stats import Interval
-from bakeoff.bench.summary import LossPoint, Metric, Parity, Point, Summary, TimeToTarget
+from bakeoff.bench.results.stats import Interval
+from bakeoff.bench.results.summary import LossPoint, Metric, Parity, Point, Summary, TimeToTarget
 from harness import samples
 from harness.samples import parity as _parity
 from harness.samples import row as _row

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bakeoff.bench import prepare, records
-from bakeoff.bench.records import Failed, Interrupted
+from bakeoff.bench.training import prepare
+from bakeoff.bench.worker import records
+from bakeoff.bench.worker.records import Failed, Interrupted
 from harness.processes import mind_interrupts, wait_until
 
 Fake = Callable[[str], str]
@@ -290,7 +291,7 @@ def test_a_disk_that_fills_while_the_run_is_written_leaves_nothing(
 def test_a_disk_that_fills_while_the_report_is_written_keeps_the_records(
     bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bakeoff.bench import compare
+    from bakeoff.bench.commands import run as compare
 
     def full(summary: object, folder: Path) -> None:
         raise OSError(28, "No space left on device")

@@ -21,14 +21,15 @@ from msgspec import structs
 
 from bakeoff import models
 from bakeoff.backends.contract import Execution
-from bakeoff.bench import records, stats
-from bakeoff.bench.records import Feed, Measured, Record, Refused, Sample
-from bakeoff.bench.stats import Interval
-from bakeoff.bench.summary import Measurement, Parity
+from bakeoff.bench.commands.bench import seconds_of
+from bakeoff.bench.results import stats
+from bakeoff.bench.results.stats import Interval
+from bakeoff.bench.results.summary import Measurement, Parity
 from bakeoff.bench.timing import analysis, comparison, session
-from bakeoff.bench.timing.command import seconds_of
-from bakeoff.bench.timing.heat import Case, Heat
-from bakeoff.bench.timing.task import Task, steps_per_block
+from bakeoff.bench.timing.race import Entrant, Race
+from bakeoff.bench.worker import records
+from bakeoff.bench.worker.records import Feed, Measured, Record, Refused, Sample
+from bakeoff.bench.worker.task import Task, steps_per_block
 from harness.processes import mind_interrupts, wait_until
 
 Command = Callable[..., Any]
@@ -271,15 +272,15 @@ def test_a_cliff_is_flagged() -> None:
     assert flags[1][0].startswith("a cliff: 0.01 of the speed with 1 thread")
 
 
-class _Scripted(Heat):
-    """A heat of two whose processes are made up: their ratio is as noisy as is said."""
+class _Scripted(Race):
+    """A race of two whose processes are made up: their ratio is as noisy as is said."""
 
     def __init__(self, name: str, noise: float = 0.0) -> None:
-        super().__init__([Case(_task(name=name), Path()) for _ in range(2)])
+        super().__init__([Entrant(_task(name=name), Path()) for _ in range(2)])
         self.noise = noise
 
     def run(self, seconds: float, timeout: float) -> None:
-        for case in self.cases:
+        for case in self.entrants:
             spread = 1 + self.noise * _RNG.standard_normal()
             case.processes.append(_process([0.1 * spread * n for n in _NOISE[:8]]))
 
@@ -297,13 +298,13 @@ def test_the_budget_goes_where_intervals_are_widest(
         peaks,
         budget=60,
         timeout=1,
-        begin=lambda heat: None,
+        begin=lambda race: None,
         end=lambda task, process, found: order.append(task.name),
     )
     assert order[:12:2] == ["quiet", "noisy", "noisy", "quiet", "quiet", "noisy"]  # mirrored
     assert order[::2] == order[1::2]
-    assert [len(case.processes) for case in quiet.cases] == [3, 3]
-    assert len(noisy.cases[0].processes) == 20  # never narrow enough: the most
+    assert [len(case.processes) for case in quiet.entrants] == [3, 3]
+    assert len(noisy.entrants[0].processes) == 20  # never narrow enough: the most
     assert set(peaks) == {1}
 
 
@@ -311,22 +312,22 @@ def test_without_time_every_heat_is_run_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_peak", lambda threads, code: 100.0)
-    heats = [_Scripted(name) for name in "abc"]
+    races = [_Scripted(name) for name in "abc"]
     session.run(
-        heats, tmp_path, {}, budget=0, timeout=1, begin=lambda heat: None, end=lambda *_: None
+        races, tmp_path, {}, budget=0, timeout=1, begin=lambda race: None, end=lambda *_: None
     )
-    assert [len(case.processes) for heat in heats for case in heat.cases] == [1] * 6
+    assert [len(case.processes) for race in races for case in race.entrants] == [1] * 6
 
 
 def test_who_ends_badly_is_not_run_again_and_a_rival_ends_the_pair() -> None:
     bad: list[Record] = [Refused(reason="no lstm")]
-    heat = Heat([Case(_task(), Path(), [_process([1.0])]), Case(_task(), Path(), [bad])])
-    assert heat.alive == heat.cases[:1]
+    race = Race([Entrant(_task(), Path(), [_process([1.0])]), Entrant(_task(), Path(), [bad])])
+    assert race.alive == race.entrants[:1]
     pair = [_task(rival="native.numpy", as_rival=is_rival) for is_rival in (False, True)]
-    heat = Heat([Case(pair[0], Path(), [_process([1.0])]), Case(pair[1], Path(), [bad])])
-    assert heat.alive == []
-    assert heat.adapters == heat.cases[:1]
-    assert heat.rivals == [bad]
+    race = Race([Entrant(pair[0], Path(), [_process([1.0])]), Entrant(pair[1], Path(), [bad])])
+    assert race.alive == []
+    assert race.adapters == race.entrants[:1]
+    assert race.rivals == [bad]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5min", 90), ("2h", 7200)])

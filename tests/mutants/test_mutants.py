@@ -12,11 +12,11 @@ from rich.console import Console
 from bakeoff.backends.contract import DType, Execution, Weights
 from bakeoff.bench.parity import probes, selftest
 from bakeoff.bench.parity.ablation import cause
-from bakeoff.bench.parity.evidence import collect
 from bakeoff.bench.parity.hosts import HOSTS
 from bakeoff.bench.parity.ladder import RUNGS, climb
 from bakeoff.bench.parity.mutations import LEAK, MUTATIONS, Mutation
 from bakeoff.bench.parity.selftest import Outcome
+from bakeoff.bench.worker.evidence import collect
 
 _FLOAT64 = Execution(device="cpu", dtype="float64", mode="eager", threads=1)
 _BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}

@@ -1,0 +1,1 @@
+"""The commands, each from the user's end: what it asks of the rooms below, and what it prints."""

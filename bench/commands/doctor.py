@@ -1,0 +1,100 @@
+"""`bakeoff doctor`: is this machine ready, and if not, which command mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+from msgspec import Struct
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...backends import NAMES
+from ...datasets.loading import default_cache
+from ..environments import machine
+from ..environments.find import describe, find
+
+_ENOUGH_MB = 2048
+
+
+class Check(Struct, frozen=True):
+    """One thing looked at: `fix` says what to do when it is not well."""
+
+    what: str
+    well: bool
+    found: str
+    fix: str = ""
+
+
+def examine(console: Console) -> int:
+    """Print every check; return 0 if all is well, else 1."""
+    table = Table("check", "", "found", "what to do", box=box.SIMPLE_HEAD, pad_edge=False)
+    checks = []
+    with console.status("looking"):
+        for check in _checks():
+            checks.append(check)
+            mark = "[green]ok[/green]" if check.well else "[red]no[/red]"
+            table.add_row(
+                check.what, mark, escape(check.found), escape("" if check.well else check.fix)
+            )
+    console.print(table)
+    return int(not all(check.well for check in checks))
+
+
+def _checks() -> Iterator[Check]:
+    here = machine.look()
+    yield Check(
+        "Python",
+        sys.version_info >= (3, 11),
+        here.python,
+        "run bakeoff with Python 3.11 or newer",
+    )
+    yield Check("machine", True, f"{here.cpu}, {here.cores} cores, {here.memory_mb:,} MB")
+    yield Check(
+        "load",
+        here.load < here.cores / 2,
+        f"{here.load:.2f} on {here.cores} cores",
+        "speeds will be disturbed: wait until the machine is quiet",
+    )
+    yield _folder("cache folder", default_cache(), "BAKEOFF_CACHE")
+    yield _folder("data folder", platformdirs.user_data_path("bakeoff"), "XDG_DATA_HOME")
+    compiler = os.environ.get("CXX", "g++")
+    yield Check(
+        "C++ compiler",
+        shutil.which(compiler) is not None,
+        shutil.which(compiler) or f"{compiler} is not on the PATH",
+        "torch --mode compiled needs one: install g++, or set CXX",
+    )
+    for name in NAMES:
+        yield _backend(name)
+
+
+def _folder(what: str, folder: Path, variable: str) -> Check:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free // 2**20
+    writable = os.access(existing, os.W_OK)
+    return Check(
+        what,
+        writable and free >= _ENOUGH_MB,
+        f"{folder}, {free:,} MB free" + ("" if writable else ", not writable"),
+        f"free {_ENOUGH_MB:,} MB, or set {variable} to another folder",
+    )
+
+
+def _backend(name: str) -> Check:
+    backend = find(name, {})
+    if backend.python is None:
+        return Check(name, False, str(backend.reason), str(backend.fix))
+    described = describe(backend)
+    if isinstance(described, str):
+        found = f"{backend.python}: {described}"
+        return Check(name, False, found, f"bakeoff install {name}")
+    return Check(
+        name, True, f"{described.version}, {' '.join(described.devices)}, {backend.python}"
+    )

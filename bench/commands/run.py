@@ -1,0 +1,118 @@
+"""`bakeoff run`: find or make interpreters, certify, train, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TaskID
+
+from ...backends import NAMES
+from ...models import InputError
+from ..environments.find import Backend, find
+from ..results.summary import Summary
+from ..training import aggregate, jobs, plan
+from ..training.certificates import certify_run
+from ..training.plan import DownloadProgress, Request
+from ..training.prepare import prepare
+from ..training.progress import display
+from .install import explained, install
+from .report import show
+
+
+def start(request: Request, console: Console, *, make_missing: bool, as_json: bool) -> int:
+    """Prepare and run a new comparison; return the exit code."""
+    with _downloads(console) as download_progress:
+        work = plan.check(request, download_progress)
+    names = request.backends or NAMES
+    backends = _find(names, request)
+    if make_missing:
+        missing = [b.name for b in backends if b.python is None and b.name in NAMES]
+        failures = install(missing, console)
+        backends = [explained(backend, failures) for backend in _find(names, request)]
+    if not any(backend.python for backend in backends):
+        raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
+    folder = prepare(request, work, backends)
+    for backend in backends:
+        if backend.python is None:
+            line = f"{backend.name}: {backend.reason}; make one: {backend.fix}"
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    _run(folder, console, seeds=len(request.seeds), parity=request.parity)
+    summary = _finish(folder, console, as_json=as_json)
+    if request.checkpoint and request.checkpoint.exists():
+        console.print(f"checkpoint: {request.checkpoint}", highlight=False, soft_wrap=True)
+    return _exit_code(summary, asked=request.backends or ())
+
+
+def resume(folder: Path, given: Sequence[str], console: Console, *, as_json: bool) -> int:
+    """Go on with a run; return the exit code. It cannot take what would change it: InputError."""
+    if surplus := [word for word in given if word not in ("--resume", "--json")]:
+        raise InputError(
+            f"--resume goes on with a run as it was asked; it cannot take {surplus[0]}, "
+            "start a new run for that"
+        )
+    with _downloads(console) as download_progress:
+        spec = jobs.check_resumable(folder, download_progress)
+    certified = (folder / "certificates").exists()
+    _run(folder, console, seeds=len(spec.seeds), parity=certified)
+    return _exit_code(_finish(folder, console, as_json=as_json), asked=())
+
+
+def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
+    backends = [find(name, request.pythons) for name in names]
+    if unknown := set(request.pythons) - {backend.name for backend in backends}:
+        raise InputError(
+            f"--python {min(unknown)}=...: no such backend in this run; "
+            f"it has {', '.join(backend.name for backend in backends)}"
+        )
+    return backends
+
+
+def _run(folder: Path, console: Console, *, seeds: int, parity: bool) -> None:
+    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    try:
+        if parity:
+            (folder / "certificates").mkdir(exist_ok=True)
+            certify_run(folder, console)
+        jobs.run(folder, display(console, jobs_per_line=seeds))
+    except KeyboardInterrupt:
+        _finish(folder, console, as_json=False)
+        console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)
+        raise
+
+
+def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
+    summary = aggregate.summarize(folder)
+    show(summary, folder, console, as_json=as_json)
+    return summary
+
+
+def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
+    """Return 1 if a job or a certificate failed, a backend asked for by name is missing, or no
+    backend finished.
+    """
+    bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
+    wrong = any(row.parity and row.parity.verdict in ("fail", "error") for row in summary.rows)
+    nothing = all(row.status != "ok" for row in summary.rows)
+    return int(wrong or nothing or any(row.status in bad for row in summary.rows))
+
+
+@contextmanager
+def _downloads(console: Console) -> Iterator[DownloadProgress]:
+    """Give a callback that shows the download of data files, if there is any."""
+    bars = Progress(*Progress.get_default_columns(), DownloadColumn(), console=console)
+    tasks: dict[str, TaskID] = {}
+
+    def show(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            bars.start()
+            tasks[name] = bars.add_task(name, total=total or None)
+        bars.update(tasks[name], completed=done)
+
+    try:
+        yield show
+    finally:
+        if tasks:
+            bars.stop()

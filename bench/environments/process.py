@@ -1,0 +1,140 @@
+"""One worker process: in which environment it is started, what it writes, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+from ..worker import records
+from ..worker.records import Failed, Interrupted, Record, TimedOut
+
+_POLL_SECONDS = 0.05
+
+Show = Callable[[Record], None]
+
+
+class NotStarted(Exception):  # noqa: N818  a result with a reason
+    """A worker that could not be started."""
+
+
+@contextmanager
+def started(
+    arguments: list[str], folder: Path, environment: Mapping[str, str], *, piped: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a worker; at the end, end it and all that it started. Its output goes to `log.txt`.
+
+    `environment` comes on top of the user's. `piped`: stdin and stdout are the caller's, to talk
+    with the worker. Raises NotStarted.
+    """
+    with (folder / "log.txt").open("ab") as log:
+        try:
+            process = subprocess.Popen(
+                arguments,
+                cwd=folder,
+                env=clean_environment() | dict(environment),
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else log,
+                stderr=log,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the parent, which ends the whole session
+            )
+        except OSError as error:
+            raise NotStarted(f"{arguments[0]} cannot be started: {error.strerror}") from None
+    with process:  # which closes its pipes
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker that was started here, and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+
+def work(
+    arguments: list[str], folder: Path, environment: Mapping[str, str], timeout: float, show: Show
+) -> None:
+    """Run a worker that writes `records.jsonl` in its folder; `show` gets each record as it comes.
+
+    Whatever happens, the last record says how it ended: the parent appends it if the worker could
+    not. On KeyboardInterrupt the worker is ended, that record written, and the interrupt raised
+    again.
+    """
+    journal = folder / "records.jsonl"
+    death: Record = Interrupted()
+    try:
+        with started(arguments, folder, environment) as process:
+            death = _follow(process, journal, timeout, show)
+    except NotStarted as error:
+        death = Failed(reason=str(error))
+    finally:
+        if conclude(journal, death):
+            show(death)
+
+
+def conclude(journal: Path, death: Record) -> bool:
+    """Append how the worker ended, unless it could say so itself; return whether that was so."""
+    if records.ending(records.read(journal)) is not None:
+        return False
+    records.append(journal, death)
+    return True
+
+
+def _follow(process: subprocess.Popen[bytes], journal: Path, timeout: float, show: Show) -> Record:
+    """Show records as they come until the worker ends; return what its ending is by default."""
+    deadline = monotonic() + timeout
+    offset = 0
+    while True:
+        alive = process.poll() is None
+        fresh, offset = records.tail(journal, offset)
+        for record in fresh:
+            show(record)
+        if not alive:
+            return Failed(reason=cause_of_death(process.returncode))
+        if monotonic() > deadline:
+            return TimedOut(seconds=timeout)
+        sleep(_POLL_SECONDS)
+
+
+def cause_of_death(exit_code: int) -> str:
+    """Say in one line how a worker ended that left no ending."""
+    if exit_code >= 0:
+        return f"the worker ended with exit code {exit_code}; see log.txt"
+    name = signal.Signals(-exit_code).name
+    hint = " (often: out of memory)" if name == "SIGKILL" else ""
+    return f"the worker was killed by {name}{hint}; see log.txt"
+
+
+def worker_variables(threads: int, code: str) -> dict[str, str]:
+    """Return the variables that a worker gets on top of the user's: its code and its threads."""
+    count = str(threads)
+    return {
+        "PYTHONPATH": code,
+        # glibc, or memory freed after a step goes back to the system and is cleared again for the
+        # next: up to a third of a step, in one process and not in another. The last is for heaps of
+        # other threads (JAX's, MXNet's): an empty one, of 64 MiB at most, goes back unless more is
+        # to be kept. One arena for all would need none such, but there threads wait for each other:
+        # Keras's LSTM on two, a tenth of a step.
+        "MALLOC_MMAP_THRESHOLD_": str(2**25),
+        "MALLOC_TRIM_THRESHOLD_": str(2**30),
+        "MALLOC_TOP_PAD_": str(2**26),
+        "OMP_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "TF_NUM_INTRAOP_THREADS": count,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "NPROC": count,  # what XLA's CPU client takes for the number of cores
+    }
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the user's environment, less what would redirect another interpreter's imports."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

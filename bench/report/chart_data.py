@@ -1,0 +1,188 @@
+"""Which charts a section has, and their data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from ..results.stats import Interval
+from ..results.summary import Measurement, Row, WorkloadFacts
+from . import chart_kinds, formatting, wording
+from .chart_kinds import Data, Panel, Series
+from .sections import Section
+from .wording import Entry
+
+
+def panels(section: Section, series: Sequence[Series]) -> Iterator[Panel]:
+    """Yield the charts of a section, those first that a picture should show."""
+    entries = section.entries
+    rows = [(label, entry) for label, entry in entries if isinstance(entry, Row)]
+    measured = [(label, entry) for label, entry in entries if isinstance(entry, Measurement)]
+    if rows:
+        yield from _of_rows(rows, series, section.workload)
+    if measured:
+        yield from _of_measurements(measured, series)
+    yield from _parity(entries, series)
+
+
+def _of_rows(
+    rows: Sequence[tuple[str, Row]], series: Sequence[Series], facts: WorkloadFacts
+) -> Iterator[Panel]:
+    if any(len(row.losses) > 1 for _, row in rows):
+        yield _loss(rows, series)
+    if any(len(row.curve) > 1 for _, row in rows):
+        yield _metric(rows, series, facts)
+    speeds = [_bar(label, row, row.samples_per_second, formatting.rate) for label, row in rows]
+    yield from _bars(speeds, series, "Speed, more is better", "samples/s")
+    memory = [_bar(label, row, row.peak_rss_mb, formatting.megabytes) for label, row in rows]
+    yield from _bars(memory, series, "Memory, less is better", "peak MB")
+    yield from _shares([_phases(label, row) for label, row in rows], "Where the time goes")
+
+
+def _of_measurements(
+    found: Sequence[tuple[str, Measurement]], series: Sequence[Series]
+) -> Iterator[Panel]:
+    if len({m.batch_size for _, m in found if m.samples_per_second}) > 1:
+        yield chart_kinds.by_batch_size(_by_batch_size(found), series)
+    speeds = [_bar(label, m, m.samples_per_second, formatting.rate) for label, m in found]
+    yield from _bars(speeds, series, "Speed, more is better", "samples/s")
+    memory = [_bar(label, m, m.peak_rss_mb, formatting.megabytes) for label, m in found]
+    yield from _bars(memory, series, "Memory, less is better", "peak MB beyond the imports")
+    device = [_bar(label, m, m.device_memory_mb, formatting.megabytes) for label, m in found]
+    yield from _bars(device, series, "Device memory, less is better", "peak MB")
+    yield from _shares([_overhead(label, m) for label, m in found], "Host overhead in a step")
+    yield from _shares([_split(label, m) for label, m in found], "Parts of a step")
+
+
+def _loss(rows: Sequence[tuple[str, Row]], series: Sequence[Series]) -> Panel:
+    data: Data = [
+        {"series": label, "step": point.step, "seconds": _rounded(point.seconds),
+         "value": _rounded(point.loss)}
+        for label, row in rows
+        for point in row.losses
+    ]  # fmt: skip
+    losses = [entry["value"] for entry in data if entry["value"] is not None]
+    logarithmic = chart_kinds.spans(losses, 10)
+    title = "Training loss (log scale)" if logarithmic else "Training loss"
+    y = chart_kinds.y_axis(logarithmic=logarithmic)
+    axes = {"step": chart_kinds.count_axis("step", data), "seconds": _seconds_axis(data)}
+    return chart_kinds.curves(series, data, axes, y, title)
+
+
+def _metric(
+    rows: Sequence[tuple[str, Row]], series: Sequence[Series], facts: WorkloadFacts
+) -> Panel:
+    data: Data = [
+        {"series": label, "epoch": point.epoch, "seconds": _rounded(point.seconds),
+         "value": _rounded(point.metric)}
+        for label, row in rows
+        for point in row.curve
+    ]  # fmt: skip
+    percentage = formatting.is_percentage(facts.metric)
+    y = chart_kinds.y_axis(logarithmic=False, percentage=percentage)
+    axes = {"step": chart_kinds.count_axis("epoch", data), "seconds": _seconds_axis(data)}
+    return chart_kinds.curves(series, data, axes, y, f"Validation {wording.plain(facts.metric)}")
+
+
+def _seconds_axis(data: Data) -> alt.X:
+    """Return the axis of the wall time, logarithmic where backends are many times apart."""
+    ends = {entry["series"]: entry["seconds"] for entry in data}
+    logarithmic = chart_kinds.spans(ends.values(), 10)
+    title = "seconds of training" + (" (log scale)" if logarithmic else "")
+    return chart_kinds.x_axis("seconds", title, logarithmic=logarithmic)
+
+
+def _by_batch_size(found: Sequence[tuple[str, Measurement]]) -> Data:
+    return [
+        {"batch": m.batch_size, **_bar(label, m, m.samples_per_second, formatting.rate)}
+        for label, m in found
+        if m.samples_per_second
+    ]
+
+
+def _bar(
+    label: str, entry: Entry, value: Interval | float | None, form: Callable[[float], str]
+) -> dict[str, Any]:
+    """Return what a bar shows, or a point with whiskers."""
+    median, low, high = (
+        (value.median, value.low, value.high)
+        if isinstance(value, Interval)
+        else (value, None, None)
+    )
+    return {
+        "series": label,
+        "group": f"batch {entry.batch_size:,}" if isinstance(entry, Measurement) else "",
+        "value": median,
+        "low": low,
+        "high": high,
+        "text": "" if median is None else form(median),
+        "comparable": entry.comparable,
+        "parity": wording.parity(entry),
+    }
+
+
+def _bars(
+    found: Sequence[dict[str, Any]], series: Sequence[Series], title: str, unit: str
+) -> Iterator[Panel]:
+    if data := [entry for entry in found if entry["value"] is not None]:
+        yield chart_kinds.bars(data, series, title, unit)
+
+
+def _phases(label: str, row: Row) -> Data:
+    if not row.losses or row.first_block_seconds is None:
+        return []
+    return _parts(label, label, {
+        "import": row.import_seconds,
+        "build": row.build_seconds,
+        "staging": row.stage_seconds,
+        "first block": row.first_block_seconds,
+        "other blocks": max(0.0, row.losses[-1].seconds - row.first_block_seconds),
+    })  # fmt: skip
+
+
+def _overhead(label: str, found: Measurement) -> Data:
+    if found.overhead_seconds is None or found.step_seconds is None:
+        return []
+    rest = max(0.0, found.step_seconds.median - found.overhead_seconds)
+    return _parts(label, _at(label, found), {"overhead": found.overhead_seconds, "rest": rest})
+
+
+def _split(label: str, found: Measurement) -> Data:
+    return _parts(label, _at(label, found), found.split)
+
+
+def _at(label: str, found: Measurement) -> str:
+    return f"{label}, batch {found.batch_size:,}"
+
+
+def _parts(label: str, name: str, seconds: Mapping[str, float | None]) -> Data:
+    return [
+        {"series": label, "name": name, "part": part, "place": place, "seconds": _rounded(value)}
+        for place, (part, value) in enumerate(seconds.items())
+        if value is not None
+    ]
+
+
+def _shares(found: Iterable[Data], title: str) -> Iterator[Panel]:
+    if data := [entry for entries in found for entry in entries]:
+        yield chart_kinds.shares(data, title)
+
+
+def _parity(entries: Sequence[tuple[str, Entry]], series: Sequence[Series]) -> Iterator[Panel]:
+    layers = {label: entry.parity.layers for label, entry in entries if entry.parity}
+    for field, said in (("forward", "outputs"), ("gradients", "gradients")):
+        data: Data = [
+            {"series": label, "layer": error.layer, "noise": value}
+            for label, errors in layers.items()
+            for error in errors
+            if (value := getattr(error, field)) is not None
+        ]
+        if data:
+            yield chart_kinds.by_layer(data, series, f"Parity error of {said}")
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -1,0 +1,279 @@
+"""What a summary says in words: names of rows, verdicts, the headline. Called by `sections`.
+
+The words are cautious: a ratio whose interval holds 1 is a tie, and one seed is called one seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from ..parity.tolerance import MULTIPLE
+from ..results.stats import Interval
+from ..results.summary import Comparison, Measurement, Row, Summary, WorkloadFacts
+from . import formatting
+
+Entry = Row | Measurement
+
+PARITY = (
+    "A speed is compared only if its parity certificate passes: on the same weights, data and "
+    "masks the backend computes what NumPy computes in float64, to within "
+    f"{MULTIPLE} times the rounding noise that was measured on that very net. Parity is the worst "
+    "error found, in units of that noise."
+)
+HALF = "± is half a 95 % interval."
+_INTERVALS = (
+    f"{HALF} [low–high] is a 95 % bootstrap interval over processes and their blocks of steps. The "
+    "first block of steps holds any compilation and is not in samples/s."
+)
+_RUN = (
+    "To target: seconds of build, staging and training, compilation included and evaluation not, "
+    "to the end of the first epoch whose validation metric reaches the target, over the seeds that "
+    "reached it. Two metrics are equivalent within a margin if two one-sided t-tests over paired "
+    "seeds, at 5 % each, show it."
+)
+_BENCH = (
+    "The batches of samples/s were staged before; end to end, gathering and staging are inside. "
+    "Latency is a prediction for one sample. GFLOP/s count the formulas' operations; the peak is "
+    "that of a large matrix product on this machine, with as many threads. Memory is what the "
+    "process took beyond its imports. Threads used: CPU time over wall time. Host overhead is the "
+    "part of a step that does not grow with the batch."
+)
+EXECUTION = ("mode", "device", "dtype", "threads")
+
+
+def reading(summary: Summary) -> str:
+    """Say how to read the tables of a run, of a benchmark, or of both."""
+    said = [_INTERVALS]
+    said += [_RUN] if summary.rows else []
+    said += [_BENCH] if summary.measurements else []
+    return " ".join(said)
+
+
+def plain(text: str) -> str:
+    """Return the text in one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def listing(items: Sequence[str]) -> str:
+    """Join as `a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def varying(entries: Sequence[Entry]) -> list[str]:
+    """Return the parts of the execution in which they differ, so that names must tell them."""
+    return [part for part in EXECUTION if len({getattr(entry, part) for entry in entries}) > 1]
+
+
+def execution(entry: Entry, parts: Sequence[str]) -> list[str]:
+    """Return these parts of an execution as wording."""
+    return [
+        numbered(entry.threads, "thread") if part == "threads" else plain(str(getattr(entry, part)))
+        for part in parts
+    ]
+
+
+def label(entry: Entry, parts: Sequence[str]) -> str:
+    """Name a row or measurement: its backend, and what tells it from others."""
+    return " ".join([plain(entry.backend), *execution(entry, parts)])
+
+
+def numbered(number: int, noun: str) -> str:
+    """Format as `1 thread`, `4 threads`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def status(entry: Entry) -> str:
+    """Say how a row ended, and how many of its seeds finished if not all did."""
+    finished = len(entry.metric.values) if isinstance(entry, Row) and entry.metric else 0
+    if entry.status == "ok" or not finished or isinstance(entry, Measurement):
+        return entry.status
+    return f"{entry.status} ({finished} of {entry.seeds} seeds finished)"
+
+
+def ranking(entries: Sequence[Entry]) -> list[tuple[Entry, Interval]]:
+    """Return those whose speeds may be compared and their speed, fastest first."""
+    finished = [
+        (entry, entry.samples_per_second)
+        for entry in entries
+        if entry.comparable and entry.samples_per_second
+    ]
+    return sorted(finished, key=lambda found: -found[1].median)
+
+
+def fastest_first(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows in the order of the ranking, then those that are not in it."""
+    place = {id(row): i for i, (row, _) in enumerate(ranking(rows))}
+    return sorted(rows, key=lambda row: place.get(id(row), len(rows)))
+
+
+def parity(entry: Entry) -> str:
+    """Say what a certificate says, in a few characters."""
+    if entry.parity is None:
+        return "none"
+    if entry.parity.verdict == "pass":
+        return formatting.noise(entry.parity.noise_ratio)
+    return "FAIL" if entry.parity.verdict == "fail" else entry.parity.verdict
+
+
+def reason(entry: Entry) -> str | None:
+    """Say why one did not finish, or may not be compared; None if all is well."""
+    if entry.status != "ok":
+        return plain(entry.reason or "no reason was recorded")
+    if entry.comparable:
+        return None
+    why = entry.parity.reason if entry.parity else "it has no parity certificate"
+    return plain(f"not comparable: {why}")
+
+
+def headline(
+    facts: WorkloadFacts,
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    parts: Sequence[str],
+) -> str:
+    """Say in a few sentences who is fastest on a workload, how accurate, and who did not finish."""
+    finished = [row for row in rows if row.status == "ok"]
+    speeds = [
+        _speed(
+            [row for row in finished if row.mode == mode],
+            [c for c in comparisons if c.kind == "backends" and c.mode == mode],
+            mode if "mode" in parts else "",
+        )
+        for mode in dict.fromkeys(row.mode for row in finished)
+    ]
+    sentences = ["; ".join(speeds or ["No backend finished"]) + _accuracy(facts, finished)]
+    if ranking(rows) and all(row.seeds == 1 for row, _ in ranking(rows)):  # type: ignore[union-attr]
+        sentences.append(
+            f"One seed: {plain(facts.metric)} has no interval, and that of the speed is within "
+            "one process."
+        )
+    return " ".join([*sentences, *_unfinished(rows, parts)])
+
+
+def rivals_headline(compared: Sequence[Comparison]) -> str:
+    """Say how subjects stand to the rivals that they took turns with."""
+    if not compared:
+        return "Nothing was compared."
+    ratios = sorted(c.ratio.median for c in compared)
+    slower = listing([f"{plain(c.subject)} {c.mode}" for c in compared if c.verdict == "slower"])
+    said = f"{formatting.ratio(ratios[0])} to {formatting.ratio(ratios[-1])} of their rivals' speed"
+    return f"{said}, {formatting.ratio(median(ratios))} at the median; slower: {slower or 'none'}."
+
+
+def bench_headline(
+    measurements: Sequence[Measurement], comparisons: Sequence[Comparison], parts: Sequence[str]
+) -> str:
+    """Say who is fastest in each execution, at the smallest and at the largest batch."""
+    finished = [m for m in measurements if m.status == "ok"]
+    sizes = sorted({m.batch_size for m in finished})
+    several = len({m.batch_size for m in measurements}) > 1
+    speeds = []
+    for work in dict.fromkeys((m.mode, m.device, m.threads) for m in finished):
+        for batch in dict.fromkeys([*sizes[:1], *sizes[-1:]]):
+            key = (*work, batch)
+            ours = [m for m in finished if (m.mode, m.device, m.threads, m.batch_size) == key]
+            against = [
+                c
+                for c in comparisons
+                if c.kind == "backends" and (c.mode, c.device, c.threads, c.batch_size) == key
+            ]
+            if ours:
+                where = execution(ours[0], parts)
+                where += [f"batch {batch:,}"] if several else []
+                speeds.append(_speed(ours, against, ", ".join(where)))
+    sentences = ["; ".join(speeds or ["Nothing was measured"]) + "."]
+    return " ".join([*sentences, *_unfinished(measurements, parts)])
+
+
+def _unfinished(entries: Sequence[Entry], parts: Sequence[str]) -> list[str]:
+    names = dict.fromkeys(
+        f"{label(entry, parts)} ({entry.status})" for entry in entries if entry.status != "ok"
+    )
+    return [f"Not finished: {', '.join(names)}."] if names else []
+
+
+def _speed(entries: Sequence[Entry], comparisons: Sequence[Comparison], where: str) -> str:
+    """Say who is fastest of entries of one execution and batch size, which `where` names."""
+    said = f"{where}: " if where else ""
+    ranked = ranking(entries)
+    if not ranked:
+        if any(entry.samples_per_second for entry in entries):
+            return f"{said}No speed is comparable: no certificate passes"
+        return f"{said}No speed: nothing was trained after the first block, which holds compilation"
+    names = [plain(entry.backend) for entry, _ in ranked]
+    rate = f"{formatting.significant(ranked[0][1].median, 3)} samples/s"
+    if len(names) == 1:
+        return f"{said}Only {names[0]} can be compared: {rate}"
+    ratios = _ratios(names[0], comparisons)
+    ties = [name for name in names[1:] if name in ratios and ratios[name].low <= 1]
+    others = [name for name in names[1:] if name not in ties]
+    shown = [*ties, *others[:1]] if ties else [others[0], others[-1]]
+    rivals = [found for found in ranked[1:] if plain(found[0].backend) in shown]
+    times = f"{_times(ranked[0][1], rivals, ratios)}, at {rate}"
+    if ties:
+        return f"{said}{listing([names[0], *ties])} tie: {names[0]} is {times}"
+    among = f" of {len(names)}" if len(names) > 2 else ""
+    return f"{said}{names[0]} is fastest{among}: {times}"
+
+
+def _ratios(first: str, comparisons: Sequence[Comparison]) -> dict[str, Interval]:
+    """Return how many times as fast as others one is, by their names."""
+    found = {c.rival: c.ratio for c in comparisons if c.subject == first}
+    for c in comparisons:
+        if c.rival == first:
+            found[c.subject] = Interval(1 / c.ratio.median, 1 / c.ratio.high, 1 / c.ratio.low)
+    return found
+
+
+def _times(
+    speed: Interval, rivals: Sequence[tuple[Entry, Interval]], ratios: Mapping[str, Interval]
+) -> str:
+    """Say how many times as fast as others something is, and how sure that is."""
+    said: list[str] = []
+    for entry, other in rivals:
+        name = plain(entry.backend)
+        found = ratios.get(name)
+        sure = (
+            f"{'' if said else '95 % interval '}{formatting.between(found)}"
+            if found
+            else "no interval"
+        )
+        times = found.median if found else speed.median / other.median
+        said.append(f"{formatting.ratio(times)} as fast as {name} ({sure})")
+    return listing(said)
+
+
+def _accuracy(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
+    metrics = [row.metric for row in rows if row.metric]
+    if not metrics:
+        return "."
+    if len(metrics) > 2:
+        ends = sorted(metrics, key=lambda metric: metric.mean)
+        low, high = formatting.metric_interval(ends[0]), formatting.metric_interval(ends[-1])
+        values = f"from {low} to {high}"
+    else:
+        values = listing([formatting.metric_interval(metric) for metric in metrics])
+    return f"; test {plain(facts.metric)} {values}{_equivalence(facts, rows)}."
+
+
+def _equivalence(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
+    """Say of whom it is shown that the metric is NumPy's, within which margin."""
+    found = [
+        (plain(row.backend), rung)
+        for row in rows
+        if row.backend != "numpy" and row.parity
+        for rung in row.parity.rungs
+        if rung.name == "accuracy" and rung.margin is not None
+    ]
+    if not found:
+        return ""
+    same = list(dict.fromkeys(name for name, rung in found if rung.passes))
+    rest = list(dict.fromkeys(name for name, rung in found if not rung.passes))
+    margin = formatting.margin(facts.metric, max(rung.margin or 0.0 for _, rung in found))
+    equivalent = f"equivalent to numpy's within {margin}"
+    if not rest:
+        return f", {equivalent}"
+    if not same:
+        return f", not shown to be {equivalent}"
+    return f", {equivalent} for {listing(same)}, not shown for {listing(rest)}"

@@ -1,0 +1,314 @@
+"""`summary.json`: the result of a run: a row per workload, backend and execution over its seeds; or
+of a benchmark: a measurement per workload, backend, execution, phase and batch size.
+
+The schema is versioned: a field may be added within a version, never renamed or dropped.
+Seconds and rates are of the machine named in `machine`. A number that could not be measured is
+null. Reports are made from this file alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from ...models import InputError
+from ..environments.machine import Machine
+from ..worker.files import write_whole
+from ..worker.records import Phase
+from .stats import Interval, Verdict
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "failed", "unsupported", "timeout", "interrupted", "missing"]
+
+
+class Metric(Struct, frozen=True):
+    """A metric on the test split: its value per finished seed, their mean and 95 % t-interval."""
+
+    name: str
+    mean: float
+    low: float | None
+    high: float | None
+    values: list[float]
+
+
+class LossRange(Struct, frozen=True):
+    """The mean training loss of the first and of the last epoch, averaged over seeds."""
+
+    first: float
+    last: float
+
+
+class Point(Struct, frozen=True):
+    """One epoch of a curve, averaged over seeds.
+
+    `loss` is the mean training loss, `metric` the row's metric on the validation split, `seconds`
+    the training time up to here (staging and evaluation excluded).
+    """
+
+    epoch: int
+    loss: float
+    metric: float
+    seconds: float
+
+
+class LossPoint(Struct, frozen=True):
+    """The mean training loss of some blocks of steps, averaged over seeds.
+
+    `step` counts updates, `seconds` the training time, both up to the last of these blocks.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+
+
+class TimeToTarget(Struct, frozen=True):
+    """Seconds until the validation metric reached the workload's target, per finished seed.
+
+    They hold the build, the staging and the training with its compilation, up to the end of the
+    first epoch that reached it; not the evaluation. Null where no epoch did. The mean and its 95 %
+    t-interval are of the seeds that reached it.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    values: list[float | None]
+
+
+class Rung(Struct, frozen=True):
+    """A rung of the parity ladder: `ratio` is its worst error in units of rounding noise.
+
+    `accuracy` is the equivalence test of the metric against NumPy's over paired seeds (two
+    one-sided t-tests) within `margin`, in units of the metric; it has no ratio, and `passes` is
+    null where it shows nothing either way.
+    """
+
+    name: str
+    passes: bool | None
+    ratio: float | None
+    margin: float | None = None
+
+
+class LayerError(Struct, frozen=True):
+    """The worst errors of a layer's output and of its gradients, in units of rounding noise.
+
+    Null where a layer has no weights; 1e30 where a tensor is missing, misshapen or not finite.
+    """
+
+    layer: str
+    forward: float | None
+    gradients: float | None
+
+
+class Parity(Struct, frozen=True, kw_only=True):
+    """The row's certificate: does this backend compute what NumPy computes in float64?
+
+    `verdict` is pass, fail, unsupported or error; only a row that passes is comparable. `worst`
+    says where the largest error is, `reason` what failed, and why if that is known. `layers` are in
+    the order of the model. `certificate` is its key; the whole of it is in the run's folder.
+    """
+
+    verdict: str
+    rungs: list[Rung]
+    worst: str
+    noise_ratio: float
+    certificate: str
+    reason: str = ""
+    deviations: list[str] = []
+    layers: list[LayerError] = []
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """A backend on a workload. `status` is the worst of its seeds, `reason` says why in one line.
+
+    `seeds` is how many were asked for. `first_block_seconds` is the first call of `train`, which
+    holds any compilation, and is not in `samples_per_second`. `stage_seconds` is the staging of
+    all batches. `losses` are the curve of the training loss by step, `curve` is by epoch.
+    `seconds_to_target` is null where the workload has no target. `missing`: no interpreter has it.
+    """
+
+    workload: str
+    backend: str
+    framework_version: str | None
+    device: str
+    dtype: str
+    mode: str
+    threads: int
+    seeds: int
+    status: Status
+    reason: str | None
+    metric: Metric | None
+    metrics: dict[str, Metric]
+    loss: LossRange | None
+    epochs: int
+    samples_per_second: Interval | None
+    first_block_seconds: float | None
+    import_seconds: float | None
+    build_seconds: float | None
+    peak_rss_mb: float | None
+    parameters: int
+    curve: list[Point]
+    parity: Parity | None = None
+    stage_seconds: float | None = None
+    seconds_to_target: TimeToTarget | None = None
+    losses: list[LossPoint] = []
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the row's speed may be compared: it finished, and its certificate passes."""
+        return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """A speed (`bakeoff bench`): a backend, execution, phase and batch size, over fresh processes.
+
+    Seconds are medians over processes; a step is one batch, in `train` one update of the weights,
+    in `infer` one call of `predict` with a host array. `first_step_seconds` holds any compilation.
+    Steady figures are of pre-staged batches, `fed_samples_per_second` has gathering and staging
+    inside. `latency_seconds` is `predict` on one sample. Memory is the peak less what the process
+    held when its framework was imported. `percent_of_peak` is the analytic GFLOP/s over the SGEMM
+    peak of the same run and threads; null but on the CPU. `threads_used` is CPU time over wall time
+    in steady blocks. `split` has the seconds of `forward`, `backward` and `update` where the
+    backend lets one see them; `overhead_seconds` is the part of a step that does not grow with the
+    batch, fitted over the batch sizes. `blocks` are the steady samples/s by process, `rounds` the
+    numbers of their turns, which are neighbours of others' turns of that number; `discarded`
+    counts the blocks in which another process was at work. `flags` say in words what to be wary of.
+    A backend that took turns with a `rival` has no pre-staged figure, but a comparison.
+    """
+
+    workload: str
+    backend: str
+    framework_version: str | None
+    device: str
+    dtype: str
+    mode: str
+    threads: int
+    phase: Phase
+    batch_size: int
+    status: Status
+    reason: str | None
+    processes: int
+    steps_per_block: int
+    import_seconds: float | None = None
+    build_seconds: float | None = None
+    stage_seconds: float | None = None
+    first_step_seconds: float | None = None
+    step_seconds: Interval | None = None
+    samples_per_second: Interval | None = None
+    fed_samples_per_second: Interval | None = None
+    latency_seconds: Interval | None = None
+    peak_rss_mb: float | None = None
+    device_memory_mb: float | None = None
+    gflops: float | None = None
+    percent_of_peak: float | None = None
+    threads_used: float | None = None
+    overhead_seconds: float | None = None
+    split: dict[str, float] = {}
+    blocks: list[list[float]] = []
+    rounds: list[list[int]] = []
+    discarded: int = 0
+    rival: str | None = None
+    flags: list[str] = []
+    settings: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    parity: Parity | None = None
+
+    @property
+    def turns(self) -> list[dict[int, float]]:
+        """The steady samples/s by process, then by round."""
+        return [
+            dict(zip(rounds, rates, strict=True))
+            for rounds, rates in zip(self.rounds, self.blocks, strict=False)
+        ]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the speed may be compared: it was measured, and its certificate passes."""
+        return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """Two speeds of one run: `ratio` is the samples/s of `subject` over that of `rival`.
+
+    `kind` is `backends`, `native` (an adapter over the same net written by hand) or `peers` (NumPy
+    over another library of pure Python). `p_value` is Mann-Whitney's on blocks, `effect` Cliff's
+    delta, -1 to 1; the verdict follows from the interval alone.
+    """
+
+    kind: Literal["backends", "native", "peers"]
+    workload: str
+    phase: Phase
+    batch_size: int
+    threads: int
+    mode: str
+    subject: str
+    rival: str
+    ratio: Interval
+    samples_per_second: Interval | None = None
+    rival_samples_per_second: Interval | None = None
+    p_value: float
+    effect: float
+    verdict: Verdict
+    device: str = "cpu"
+
+
+class WorkloadFacts(Struct, frozen=True, kw_only=True):
+    """What was trained: enough to read a row without opening the run."""
+
+    name: str
+    description: str
+    model: str
+    dataset: str
+    dataset_sha256: str
+    dataset_size: str
+    parameters: int
+    training_flops: int
+    batch_size: int
+    epochs: int
+    metric: str
+    lower_is_better: bool
+    target: float | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """The whole file: `rows` of `bakeoff run` or `measurements` of `bakeoff bench`.
+
+    `comparisons` are those of either; a run compares the fastest of each workload and mode with
+    every other. `peaks` are the SGEMM GFLOP/s that this machine reached in the run, by number of
+    threads.
+    """
+
+    schema_version: int
+    bakeoff_version: str
+    created: str
+    command: str
+    machine: Machine
+    workloads: list[WorkloadFacts]
+    rows: list[Row]
+    measurements: list[Measurement] = []
+    comparisons: list[Comparison] = []
+    peaks: dict[str, Interval] = {}
+
+
+def read(path: Path) -> Summary:
+    """Read a `summary.json`. InputError if it is none, or one of another version."""
+    try:
+        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"{path} is not a summary: {error}; expected one of bakeoff's") from None
+    if summary.schema_version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {summary.schema_version}, this bakeoff reads "
+            f"{SCHEMA_VERSION}; use bakeoff {summary.bakeoff_version}"
+        )
+    return summary
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Write `summary.json`, whole or not at all."""
+    write_whole(path, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")

@@ -1,0 +1,161 @@
+"""What the user asked of a benchmark, and who runs in which race."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, field, structs
+
+from ...backends.contract import DType, Execution, Mode
+from ...models import InputError
+from ..checks import command_line
+from ..environments.find import Backend
+from ..environments.process import worker_variables
+from ..worker.records import Phase
+from ..worker.task import Task, steps_per_block
+from .race import Entrant, Race
+from .work import TimedWork
+
+NATIVE_SUITE = ("mnist-mlp", "mnist-lenet5", "mnist-convnet", "mnist-rows-lstm")
+_UNITS = {"s": 1, "min": 60, "h": 3600}
+
+_ROOT = __package__.partition(".")[0]
+
+Rivals = Literal["native", "peers"]
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What the user asked. None is the default: every backend found, each workload's own batch."""
+
+    names: tuple[str, ...]
+    backends: tuple[str, ...] | None
+    pythons: Mapping[str, Path]
+    modes: tuple[Mode, ...]
+    devices: tuple[str, ...]
+    dtype: DType
+    batch_sizes: tuple[int, ...] | None
+    threads: tuple[int, ...]
+    phases: tuple[Phase, ...]
+    budget: float
+    timeout: float
+    data_dir: Path | None
+    output: Path
+    parity: bool = True
+    rivals: Rivals | None = None
+    command: str = field(default_factory=command_line)
+
+    @property
+    def executions(self) -> list[Execution]:
+        """Every combination of threads, device and mode, in this order."""
+        return [
+            Execution(device, self.dtype, mode, threads)
+            for threads in self.threads
+            for device in self.devices
+            for mode in self.modes
+        ]
+
+
+def rivals_asked(native: bool, peers: bool, phases: Sequence[Phase]) -> Rivals | None:
+    """Return which rivals the adapters race against. Raises InputError."""
+    if native and peers:
+        raise InputError("--against-native and --peers are two benchmarks; give one of them")
+    if (native or peers) and "infer" in phases:
+        given = ",".join(phases)
+        raise InputError(f'--phase "{given}": native loops and peers only train; leave it out')
+    return "native" if native else "peers" if peers else None
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of `90s`, `10min` or `1h`. Raises InputError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text)
+    if not found or not float(found[1]):
+        raise InputError(f'--budget "{text}": expected a time such as 90s, 10min or 1h')
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def races(
+    request: Request, works: Sequence[TimedWork], backends: Sequence[Backend], output: Path
+) -> list[Race]:
+    """Return the races: of all backends on the CPU, whose memory has room for them; of one on a
+    device, whose allocators keep what they have; of an adapter and its rival.
+    """
+    (output / "inputs").mkdir()
+    for work in works:
+        work.write(output / "inputs" / f"{work.name}.npz")
+    tasks = [
+        [_task(work, backend, execution, phase, batch_size) for backend in backends]
+        for work in works
+        for phase in request.phases
+        for batch_size in request.batch_sizes or (work.batch_size,)
+        for execution in request.executions
+    ]
+    fields: list[list[Task]] = []
+    for equal in tasks:
+        if request.rivals:
+            fields += [
+                _pair(task, rival)
+                for task in equal
+                for rival in _rivals(request.rivals, task.backend)
+            ]
+        elif equal[0].execution.device == "cpu":
+            fields.append(equal)
+        else:
+            fields += [[task] for task in equal]
+    return [
+        Race([Entrant(task, output / "cases" / entrant_name(task)) for task in field])
+        for field in fields
+    ]
+
+
+def _pair(task: Task, rival: str) -> list[Task]:
+    return [structs.replace(task, rival=rival, as_rival=is_rival) for is_rival in (False, True)]
+
+
+def _task(
+    work: TimedWork,
+    backend: Backend,
+    execution: Execution,
+    phase: Phase,
+    batch_size: int,
+) -> Task:
+    assert backend.python
+    return Task(
+        name=work.name,
+        model=work.model,
+        backend=backend.name,
+        adapter=backend.adapter,
+        execution=execution,
+        phase=phase,
+        batch_size=batch_size,
+        steps=steps_per_block(work.model, phase, batch_size),
+        inputs=f"../../../inputs/{work.name}.npz",
+        python=backend.python,
+        environment=worker_variables(execution.threads, "../../../code.zip"),
+    )
+
+
+def entrant_name(task: Task) -> str:
+    names = [race_name(task), task.backend]
+    if task.rival:
+        names += [task.rival, "rival" if task.as_rival else "adapter"]
+    return "-".join(names)
+
+
+def race_name(task: Task) -> str:
+    execution = task.execution
+    threads = f"{execution.threads}t"
+    parts = [task.name, execution.device, execution.mode, threads, task.phase, task.batch_size]
+    return "-".join(map(str, parts))
+
+
+def _rivals(kind: Rivals, backend: str) -> tuple[str, ...]:
+    """Return the modules that a backend's adapter is measured against."""
+    folder = files(f"{_ROOT}.bench.rivals.{kind}")
+    names = [file.name.removesuffix(".py") for file in folder.iterdir()]
+    if kind == "native":
+        return ("native." + backend,) if backend in names else ()
+    return tuple(f"peers.{name}" for name in sorted(names) if not name.startswith("__"))

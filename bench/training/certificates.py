@@ -1,0 +1,72 @@
+"""The certificates of a run: obtained before it is timed, kept in its folder, one per row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from ...datasets.dataset import open_dataset
+from ..parity import probes
+from ..parity.certificate import Certificate, in_a_line
+from ..parity.certify import certify
+from ..parity.judge import Claim
+from ..worker import job
+from ..worker.evidence import Probe
+from .run_folder import RunSpec, job_name, read_run
+
+_STEPS = 20
+
+
+def certify_run(folder: Path, console: Console) -> None:
+    """Obtain and keep the certificate of every row of a run that has none yet."""
+    spec = read_run(folder)
+    wanted = {path: name for path, name in _rows(folder, spec).items() if not path.exists()}
+    claims = _claims(folder, spec, wanted)
+
+    def progress(certificate: Certificate) -> None:
+        console.print(in_a_line(certificate), markup=False, highlight=False, soft_wrap=True)
+
+    certificates = certify(list(claims.values()), timeout=spec.timeout, progress=progress)
+    for path, certificate in zip(claims, certificates, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.encode(certificate))
+
+
+def read(folder: Path, work: str, backend: str, mode: str) -> Certificate | None:
+    """Return the certificate of a row, if it has one."""
+    path = _path(folder, work, backend, mode)
+    if not path.exists():
+        return None
+    return msgspec.json.decode(path.read_bytes(), type=Certificate)
+
+
+def _path(folder: Path, work: str, backend: str, mode: str) -> Path:
+    return folder / "certificates" / work / f"{backend}-{mode}.json"
+
+
+def _rows(folder: Path, spec: RunSpec) -> dict[Path, tuple[str, str, str]]:
+    """Return (workload, backend, mode) of every row that can run, by its certificate's path."""
+    return {
+        _path(folder, facts.name, backend.name, mode): (facts.name, backend.name, mode)
+        for facts in spec.workloads
+        for backend in spec.backends
+        if backend.python
+        for mode in spec.modes
+    }
+
+
+def _claims(
+    folder: Path, spec: RunSpec, wanted: dict[Path, tuple[str, str, str]]
+) -> dict[Path, Claim]:
+    found = {}
+    drawn: dict[str, Probe] = {}
+    backends = {backend.name: backend for backend in spec.backends}
+    for path, (work, name, mode) in wanted.items():
+        what = job.read(folder / "jobs" / job_name(work, name, mode, spec.seeds[0]))  # type: ignore[arg-type]
+        if work not in drawn:
+            dataset = open_dataset(Path(what.dataset))
+            drawn[work] = probes.of_workload(what.model, dataset, _STEPS)
+        found[path] = Claim(backends[name], work, drawn[work], what.execution)
+    return found

@@ -1,0 +1,151 @@
+"""Checkpoints: a training put aside in a safetensors file, which any backend can go on with.
+
+Tensors: `weights/<layer>.<role>` and `optimizer/<weight>.<slot>` in canonical layout, and
+`optimizer/step`. Metadata: where the training comes from, and SHA-256 sums of spec and tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ...backends.contract import DType, Weights, starting_state
+from ...models import InputError, Model
+from ..workload import Workload
+
+_FORMAT = "bakeoff-checkpoint-1"
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """What was trained: it stays the same however often the training changes hands.
+
+    `workload` has the number of epochs that it is meant to be trained for in all.
+    """
+
+    workload: Workload
+    dataset_sha256: str
+    seed: int
+    dtype: DType
+
+    @property
+    def spec_sha256(self) -> str:
+        """The hash of all that decides the trajectory: model, data, batches, seed, precision."""
+        rest = [self.dataset_sha256, self.workload.batch_size, self.seed, self.dtype]
+        return spec_sha256(self.workload.model, *rest)
+
+
+def spec_sha256(model: Model, *rest: object) -> str:
+    """Return the hash of what a model computes, and of whatever else is given."""
+    spec = msgspec.to_builtins(model)
+    named = {name: part for name, part in spec.items() if name not in ("name", "description")}
+    return hashlib.sha256(msgspec.json.encode([named, *rest], order="sorted")).hexdigest()
+
+
+class Checkpoint(Struct, frozen=True, kw_only=True):
+    """A training after `epochs` epochs, the last of them by `backend`."""
+
+    origin: Origin
+    backend: str
+    epochs: int
+    tensors: Weights
+
+    @property
+    def weights(self) -> Weights:
+        """The model's weights, canonical."""
+        return self._under("weights/")
+
+    @property
+    def state(self) -> Weights:
+        """The optimizer's slots and its step count, as `build` takes them."""
+        return self._under("optimizer/")
+
+    def _under(self, prefix: str) -> Weights:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.tensors.items()
+            if name.startswith(prefix)
+        }
+
+
+def write(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all. InputError when it cannot be written."""
+    metadata = {
+        "format": _FORMAT,
+        "origin": msgspec.json.encode(checkpoint.origin).decode(),
+        "backend": checkpoint.backend,
+        "epochs": str(checkpoint.epochs),
+        "spec_sha256": checkpoint.origin.spec_sha256,
+        "tensors_sha256": _digest(checkpoint.tensors),
+    }
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(save(checkpoint.tensors, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(
+            f"the checkpoint {path} cannot be written ({error.strerror}); "
+            "choose another path with --checkpoint"
+        ) from None
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint. InputError if it is none, or not as it was written."""
+    if not path.is_file():
+        raise InputError(f"no checkpoint at {path}; give a file made by bakeoff train --checkpoint")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            _check_format(metadata, path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is truncated, or no safetensors file ({error}); take another copy of it"
+        ) from None
+    try:
+        return _decode(metadata, tensors)
+    except (KeyError, ValueError) as error:  # msgspec's errors are ValueErrors
+        raise InputError(f"{path} is damaged ({error}); take another copy of it") from None
+
+
+def _check_format(metadata: dict[str, str], path: Path) -> None:
+    if (found := metadata.get("format")) != _FORMAT:
+        written = f"its format is {found}" if found else "it names no format"
+        raise InputError(
+            f"{path} is a safetensors file, but not a checkpoint that this bakeoff reads: "
+            f"{written}, expected {_FORMAT}; give a file made by bakeoff train --checkpoint"
+        )
+
+
+def _decode(metadata: dict[str, str], tensors: Weights) -> Checkpoint:
+    """Raises ValueError or KeyError for what `write` would not have written."""
+    origin = msgspec.json.decode(metadata["origin"], type=Origin)
+    if origin.spec_sha256 != metadata["spec_sha256"]:
+        raise ValueError("the hash of the spec does not match it")
+    if _digest(tensors) != metadata["tensors_sha256"]:
+        raise ValueError("the hash of the tensors does not match them")
+    checkpoint = Checkpoint(
+        origin=origin,
+        backend=metadata["backend"],
+        epochs=int(metadata["epochs"]),
+        tensors=tensors,
+    )
+    starting_state(origin.workload.model, checkpoint.weights, checkpoint.state)
+    return checkpoint
+
+
+def _digest(tensors: Weights) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,161 @@
+"""Live progress of a run: a bar per workload and backend on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from ..worker.job import Job
+from ..worker.records import (
+    Block,
+    Ending,
+    Epoch,
+    Failed,
+    Finished,
+    Interrupted,
+    Measured,
+    Record,
+    Refused,
+    TimedOut,
+)
+
+_PLAIN_SECONDS = 10.0
+
+
+class Display(Protocol):
+    """Where a run shows what happens."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def begin(self, job: Job) -> None:
+        """A job's worker was started."""
+
+    def show(self, record: Record) -> None:
+        """The running job wrote a record."""
+
+
+def display(console: Console, *, jobs_per_line: int) -> Display:
+    """Return what suits the console; `jobs_per_line` jobs (seeds) share one bar."""
+    return _Live(console, jobs_per_line) if console.is_terminal else _Plain(console)
+
+
+class _Reading:
+    """The latest figures of the running job, in words."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.epoch = job.epochs_done
+        self._words = ""
+        self._rate = ""
+
+    def update(self, record: Record) -> None:
+        if isinstance(record, Block) and record.train_seconds:
+            self._rate = f"{record.samples / record.train_seconds:,.0f} samples/s"
+        elif isinstance(record, Epoch):
+            self.epoch = record.epoch
+            metric = self.job.metric
+            self._words = f"loss {record.loss:.4g}, {metric} {record.metrics[metric]:.4g}"
+
+    def __str__(self) -> str:
+        place = f"epoch {self.epoch}/{self.job.epochs}"
+        return ", ".join(part for part in (place, self._words, self._rate) if part)
+
+
+def _title(job: Job) -> str:
+    mode = f" {job.execution.mode}" if job.execution.mode != "eager" else ""
+    return f"{job.workload} {job.backend}{mode}"
+
+
+def _ending_words(job: Job, record: Ending) -> str:
+    match record:
+        case Finished():
+            return f"test {job.metric} {record.metrics[job.metric]:.4g}"
+        case Refused():
+            return f"unsupported: {record.reason}"
+        case Failed():
+            return f"failed: {record.reason}"
+        case TimedOut():
+            return f"timed out after {record.seconds:g} s"
+        case Interrupted():
+            return "interrupted"
+        case Measured():
+            return "measured"
+
+
+class _Plain:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._reading: _Reading | None = None
+        self._spoke = 0.0
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def begin(self, job: Job) -> None:
+        self._reading = _Reading(job)
+        self._spoke = monotonic()
+
+    def show(self, record: Record) -> None:
+        assert self._reading
+        self._reading.update(record)
+        job = self._reading.job
+        line = f"{_title(job)} seed {job.seed}: {self._reading}"
+        if isinstance(record, Ending):
+            self._say(f"{line}, {_ending_words(job, record)}")
+        elif monotonic() - self._spoke > _PLAIN_SECONDS:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._spoke = monotonic()
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Live:
+    def __init__(self, console: Console, jobs_per_line: int) -> None:
+        self._bars = Progress(
+            SpinnerColumn(finished_text="·"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[words]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._jobs_per_line = jobs_per_line
+        self._tasks: dict[str, TaskID] = {}
+        self._reading: _Reading | None = None
+
+    def __enter__(self) -> Display:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def begin(self, job: Job) -> None:
+        self._reading = _Reading(job)
+        title = _title(job)
+        if title not in self._tasks:
+            total = (job.epochs - job.epochs_done) * self._jobs_per_line
+            self._tasks[title] = self._bars.add_task(escape(title), total=total, words="")
+
+    def show(self, record: Record) -> None:
+        assert self._reading
+        self._reading.update(record)
+        job = self._reading.job
+        task = self._tasks[_title(job)]
+        words = f"seed {job.seed}: {self._reading}"
+        if isinstance(record, Epoch):
+            self._bars.advance(task)
+        if isinstance(record, Ending):
+            self._bars.advance(task, job.epochs - self._reading.epoch)
+            words = f"seed {job.seed}: {_ending_words(job, record)}"
+        self._bars.update(task, words=escape(words))

@@ -1,0 +1,74 @@
+"""A job: one workload, backend, execution and seed. A folder, whose `job.json` is all that a worker
+is told.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ...backends.contract import Execution
+from ...models import Model
+
+SCHEMA_VERSION = 1
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """What a worker reads. `inputs` and `dataset` are folders; `inputs` is relative to the job's.
+
+    A training of `epochs` epochs in all begins behind `epochs_done`; with `keeps_state` the worker
+    leaves what a checkpoint is made of after each.
+
+    A regression target in original units is `target_mean + target_scale * y`.
+
+    `command` runs the same worker again by hand; `environment` is what it sets.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    workload: str
+    model: Model
+    dataset: str
+    dataset_sha256: str
+    backend: str
+    adapter: str
+    execution: Execution
+    seed: int
+    target_mean: float
+    target_scale: float
+    epochs: int
+    epochs_done: int = 0
+    keeps_state: bool = False
+    metric: str
+    inputs: str
+    python: str
+    environment: dict[str, str]
+    command: str = ""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The worker's command line, run in the job's folder.
+
+        -P keeps that folder off `sys.path`.
+        """
+        return [self.python, "-P", "-m", "bakeoff.bench.worker.train", "."]
+
+
+def write(job: Job, folder: Path, home: Path) -> None:
+    """Write `job.json` into a new folder, with the command that runs it by hand from `home`,
+    which is where the folder will be.
+    """
+    variables = [f"{name}={shlex.quote(value)}" for name, value in job.environment.items()]
+    command = (
+        f"cd {shlex.quote(str(home))} && env {' '.join(variables)} {shlex.join(job.arguments)}"
+    )
+    folder.mkdir(parents=True)
+    job = msgspec.structs.replace(job, command=command)
+    (folder / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job)))
+
+
+def read(folder: Path) -> Job:
+    """Read `job.json`. Raises msgspec.ValidationError or OSError."""
+    return msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)

@@ -1,0 +1,75 @@
+"""What one timing worker is told: `task.json` in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ...backends.contract import Execution
+from ...models import Model
+from .records import Feed, Phase
+
+_BLOCK_FLOPS = 2.5e9  # a block is long against a call, short for those that wait for their turn
+_MOST_STEPS = 25
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """One case: `steps` are of one block; arrays are in the file `inputs`, relative to the folder.
+
+    `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`) that takes turns
+    with the adapter; `as_rival` says that it is what this process times.
+    """
+
+    name: str
+    model: Model
+    backend: str
+    adapter: str
+    execution: Execution
+    phase: Phase
+    batch_size: int
+    steps: int
+    inputs: str
+    python: str
+    environment: dict[str, str]
+    rival: str | None = None
+    as_rival: bool = False
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """What is timed, by how batches come; the first is what is compared.
+
+        A rival's batches come from the host, and so do those of the adapter beside it. Prediction
+        takes host arrays and returns them: its batches are only gathered before.
+        """
+        if self.rival:
+            return ("fed",)
+        return ("staged", "fed") if self.phase == "train" else ("staged",)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The worker's command line, run in its folder."""
+        return [self.python, "-P", "-m", "bakeoff.bench.worker.time", "."]
+
+
+def steps_per_block(model: Model, phase: Phase, batch_size: int) -> int:
+    """Return k, the steps of a block: alike for all backends, as it follows from the FLOPs alone.
+
+    k = 2.5 GFLOP / (FLOPs of a step), 2 to 25.
+    """
+    cost = model.cost
+    per_sample = cost.training_flops if phase == "train" else cost.forward_flops
+    flops = max(1, per_sample * batch_size)
+    return max(2, min(_MOST_STEPS, round(_BLOCK_FLOPS / flops)))
+
+
+def write(task: Task, folder: Path) -> None:
+    """Write `task.json` into a new folder."""
+    folder.mkdir(parents=True)
+    (folder / "task.json").write_bytes(msgspec.json.format(msgspec.json.encode(task)))
+
+
+def read(folder: Path) -> Task:
+    """Read `task.json`. Raises msgspec.ValidationError or OSError."""
+    return msgspec.json.decode((folder / "task.json").read_bytes(), type=Task)

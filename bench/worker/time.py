@@ -1,0 +1,352 @@
+"""The timing worker: one process that times one case, a turn whenever it is told to.
+
+Run as `python -P -m bakeoff.bench.worker.time FOLDER`, in the backend's own interpreter. It makes
+the case ready and says so with an empty line on stdout; then every line of stdin, a feed and the
+number of a round, is one turn, answered likewise when it is over. In between it does nothing. At
+the end of stdin it measures the rest and ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import backends
+from ...backends.blocks import gather
+from ...backends.contract import Adapter, Trainer, Unsupported
+from ...models.init import initial_weights
+from .draw import draw
+from .feeding import Feeder, cast_targets, feeder, stage
+from .files import read_arrays
+from .memory import peak_rss_mb, rss_mb
+from .records import (
+    Built,
+    Emit,
+    Failed,
+    Feed,
+    FirstSteps,
+    Measured,
+    Refused,
+    Sample,
+    Started,
+    emitter,
+    one_line,
+)
+from .task import Task
+from .task import read as read_task
+
+_SAMPLE_SECONDS = 0.1
+_WAKE_SECONDS = 0.1
+_LATENCIES = 30
+_SPLITS = 10
+_WARM_UP = 3
+
+Train = Callable[[int], object]  # that many steps, the first of a block, synchronised once
+Turns = Iterator[tuple[str, int]]  # the feed and the round of each; the next one ends the last
+Take = Callable[[int], Sample]  # a feed's turn in the round of that number
+
+
+def main(folder: Path) -> int:
+    """Time the task in the folder. Returns the exit code."""
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a framework prints goes to the log
+    with emitter(folder / "records.jsonl") as emit:
+        try:
+            task = read_task(folder)
+            if task.rival:
+                _confine(task.execution.threads)
+            work = _time_rival if task.as_rival else _time
+            work(task, folder, emit, _turns(answers))
+        except Unsupported as refusal:
+            emit(Refused(reason=str(refusal)))
+        except Exception as error:
+            emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
+            return 1
+    return 0
+
+
+def _turns(answers: int) -> Turns:
+    """Yield the turns that are asked for, and answer each when the next one is awaited."""
+    os.write(answers, b"\n")
+    for line in sys.stdin:
+        feed, number = line.split()
+        yield feed, int(number)
+        os.write(answers, b"\n")
+
+
+class Case(NamedTuple):
+    """A task with what it needs: the adapter, its arrays, and the order of its samples."""
+
+    task: Task
+    adapter: Adapter
+    weights: dict[str, np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    order: np.ndarray  # [steps, batch]
+
+    def build(self) -> Trainer:
+        """Build the trainer."""
+        task = self.task
+        return self.adapter.build(task.model, self.weights, task.execution, seed=0, state=None)
+
+    def stage(self, trainer: Trainer) -> list[Any]:
+        """Gather and stage the batches of one block."""
+        return stage(trainer, self.x, self.y, self.task.execution.dtype, self.order)
+
+    def feeder(self, trainer: Trainer) -> Feeder:
+        """Return the fastest way to batches from the host."""
+        return feeder(trainer, self.x, self.y, self.task.execution.dtype)
+
+
+def read_inputs(
+    task: Task, folder: Path
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights, x and y in the dtypes of the task, and the order [steps, batch]."""
+    dtype = task.execution.dtype
+    arrays = read_arrays(folder / task.inputs)
+    x, y = arrays.pop("x"), cast_targets(task.model, arrays.pop("y"), dtype)
+    order = np.resize(arrays.pop("order"), (task.steps, task.batch_size))
+    weights = {name: value.astype(dtype) for name, value in arrays.items()}
+    return weights, x.astype(dtype, copy=False), y, order
+
+
+def with_random_data(task: Task, adapter: Adapter) -> Case:
+    """Return a task with data drawn here: for a benchmark that nobody prepared."""
+    x, y = draw(task.model, task.batch_size, step=0)
+    dtype = task.execution.dtype
+    y = y if y.dtype.kind == "i" else y.astype(dtype)
+    order = np.tile(np.arange(task.batch_size), (task.steps, 1))
+    weights = initial_weights(task.model, 0, dtype)
+    return Case(task, adapter, weights, x.astype(dtype), y, order)
+
+
+def staged(case: Case, trainer: Trainer) -> Train:
+    """Return the training on batches that are staged before; or the prediction."""
+    if case.task.phase == "infer":
+        batches = gather(case.x, case.order)
+        return lambda steps: [trainer.predict(x) for x in batches[:steps]]
+    block = case.stage(trainer)
+    return lambda steps: trainer.train(block[:steps])
+
+
+def fed(case: Case, trainer: Trainer) -> Train:
+    """Return the training on batches that come from the host, in the fastest way."""
+    feed = case.feeder(trainer)
+    return lambda steps: trainer.train(feed(case.order[:steps]))
+
+
+def _confine(threads: int) -> None:
+    """Keep this process on as many cores as it has threads, the same as its rival's.
+
+    Else the one whose core has a neighbour, outside this virtual machine even, would lose.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
+    began = perf_counter()
+    adapter = backends.load(task.adapter)
+    emit(
+        Started(
+            python=platform.python_version(),
+            framework_version=adapter.version(),
+            numpy_version=np.__version__,
+            import_seconds=perf_counter() - began,
+            pid=os.getpid(),
+        )
+    )
+    case = Case(task, adapter, *read_inputs(task, folder))
+    baseline = rss_mb()
+    began = perf_counter()
+    trainer = case.build()
+    parameters = sum(weight.size for weight in case.weights.values())
+    emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
+    emit(_first_steps(case, trainer))
+    compilations = partial(_instrument, trainer, "compilations", lambda: None)
+    trainings = {"staged": staged, "fed": fed}
+    takes: dict[str, Take] = {
+        feed: _taking(feed, trainings[feed](case, trainer), task, compilations)
+        for feed in task.feeds
+    }
+    _take(turns, takes, emit)
+    device = task.execution.device
+    emit(
+        Measured(
+            latencies=_latencies(case, trainer),
+            split=_split(case, trainer),
+            peak_rss_mb=peak_rss_mb() - baseline,
+            device_memory_mb=_device_memory_mb(adapter, device),
+            settings=_instrument(adapter, "settings", dict, task.execution),
+        )
+    )
+
+
+def _time_rival(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
+    """Time the same net by hand, in no code of ours.
+
+    Raises Unsupported where there is none.
+    """
+    rival = importlib.import_module(f"..rivals.{task.rival}", __package__)
+    name, mode, threads = task.model.name, task.execution.mode, task.execution.threads
+    if mode not in rival.MODES or name not in rival.WORKLOADS:
+        raise Unsupported(f"{task.rival} has no {mode} {name}")
+    _, x, y, order = read_inputs(task, folder)
+    train = rival.prepare(name, x, y, mode=mode, threads=threads)
+    _take(turns, {"fed": _taking("fed", lambda steps: train(order[:steps]), task)}, emit)
+    emit(
+        Measured(
+            latencies=[],
+            split={},
+            peak_rss_mb=peak_rss_mb(),
+            device_memory_mb=None,
+            settings={},
+        )
+    )
+
+
+def _take(turns: Turns, takes: Mapping[str, Take], emit: Emit) -> None:
+    for feed, number in turns:
+        emit(takes[feed](number))
+
+
+def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
+    """Time the staging of one batch and the first step, or the first prediction."""
+    if case.task.phase == "infer":
+        x = case.x.take(case.order[0], 0)
+        began = perf_counter()
+        trainer.predict(x)
+        return FirstSteps(stage_seconds=0.0, step_seconds=perf_counter() - began)
+    staging = _staging_of_first(case, trainer)
+    staging()  # the very first touches memory that no later one does
+    began = perf_counter()
+    batches = staging()
+    staged_at = perf_counter()
+    trainer.train(batches)
+    return FirstSteps(stage_seconds=staged_at - began, step_seconds=perf_counter() - staged_at)
+
+
+def _staging_of_first(case: Case, trainer: Trainer) -> Callable[[], Iterable[Any]]:
+    """Return what makes the first batch, of the kind that the task's first feed has.
+
+    Another kind compiles a second program. Beside a rival, which has none such, all steps are fed,
+    and the memory of a second one made Keras's LSTM slower by 1.5 %.
+    """
+    if case.task.feeds[0] == "fed":
+        return partial(case.feeder(trainer), case.order[:1])
+    x, y = case.x.take(case.order[0], 0), case.y.take(case.order[0], 0)
+    return lambda: [trainer.stage(x, y, None)]
+
+
+def _taking(
+    feed: Feed, train: Train, task: Task, compilations: Callable[[], int | None] = lambda: None
+) -> Take:
+    """Make ready to take turns: run a step, the first block of its length, which may compile, and
+    the next, which tells how many of them make a sample that is long against the clock of the
+    machine's load (10 ms), and short against the bursts of a neighbour.
+
+    A turn begins with steps that are not timed: others' turns left caches cold and threads asleep,
+    and cores that rested wake each other slowly (Keras's LeNet on two, in a virtual machine, takes
+    1.2 to 1.4 times as long for 40 ms).
+    The very first comes before any block: what it compiles and frees decides where the memory of
+    the blocks lies, for an adapter and for its rival.
+    """
+    block = partial(train, task.steps)
+    train(1)
+    block()
+    began = perf_counter()
+    block()
+    calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
+    wake_seconds = _WAKE_SECONDS if task.execution.threads > 1 else 0.0
+
+    def take(number: int) -> Sample:
+        began = perf_counter()
+        train(1)
+        while perf_counter() - began < wake_seconds:
+            train(1)
+        return _sample(feed, number, block, calls, compilations)
+
+    return take
+
+
+def _sample(
+    feed: Feed,
+    number: int,
+    block: Callable[[], object],
+    calls: int,
+    compilations: Callable[[], int | None],
+) -> Sample:
+    others, cpu, began = _busy_seconds(), process_time(), perf_counter()
+    for _ in range(calls):
+        block()
+    seconds = perf_counter() - began
+    used = process_time() - cpu
+    now = _busy_seconds()
+    foreign = None
+    if others is not None and now is not None:
+        foreign = max(0.0, now - others - used) / seconds
+    return Sample(
+        feed=feed,
+        round=number,
+        seconds=seconds / calls,
+        cpu_seconds=used / calls,
+        foreign_cores=foreign,
+        load=os.getloadavg()[0],
+        compilations=compilations(),
+    )
+
+
+def _busy_seconds() -> float | None:
+    """Return the CPU seconds that the whole machine has spent, if it tells."""
+    try:
+        words = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, hard, soft, stolen = map(int, words[1:9])
+    return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def _latencies(case: Case, trainer: Trainer) -> list[float]:
+    """Return the seconds of single predictions of one sample."""
+    x = case.x[:1]
+    found = []
+    for _ in range(_WARM_UP + _LATENCIES):
+        began = perf_counter()
+        trainer.predict(x)
+        found.append(perf_counter() - began)
+    return found[_WARM_UP:]
+
+
+def _split(case: Case, trainer: Trainer) -> dict[str, float]:
+    """Return the median seconds of each part of a step, if the trainer can split it."""
+    if case.task.phase == "infer" or not hasattr(trainer, "split"):
+        return {}
+    batches = islice(case.stage(trainer) * (_WARM_UP + _SPLITS), _WARM_UP + _SPLITS)
+    parts = [trainer.split(batch) for batch in batches][_WARM_UP:]
+    return {name: float(np.median([part[name] for part in parts])) for name in parts[0]}
+
+
+def _instrument(owner: object, name: str, default: Callable[[], Any], *arguments: Any) -> Any:
+    """Ask for what an adapter or trainer may have, and need not."""
+    return getattr(owner, name, lambda *_: default())(*arguments)
+
+
+def _device_memory_mb(adapter: Adapter, device: str) -> float | None:
+    used = _instrument(adapter, "device_memory", lambda: None, device)
+    return None if used is None else used / 2**20
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,180 @@
+"""The worker that trains: one process, one job, one backend; it writes down what happens.
+
+Run as `python -P -m bakeoff.bench.worker.train JOB_FOLDER`. Nothing random happens here: weights
+and batch order are read from the job's inputs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from ... import backends
+from ...backends.contract import Trainer, Unsupported
+from . import metrics
+from .feeding import Feeder, Split, cast_targets, open_split, stage
+from .files import read_arrays
+from .job import Job
+from .job import read as read_job
+from .memory import peak_rss_mb
+from .records import (
+    Block,
+    Built,
+    Emit,
+    Epoch,
+    Failed,
+    Finished,
+    Refused,
+    Started,
+    emitter,
+    one_line,
+)
+
+_STEPS_PER_BLOCK = 50  # at most; the blocks of an epoch are equally long, to one step
+_EVALUATION_BATCH = 256
+_PARENT = os.getppid()
+
+
+def main(folder: Path) -> int:
+    """Train the job in the folder. Returns the exit code."""
+    with emitter(folder / "records.jsonl") as emit:
+        try:
+            _work(read_job(folder), folder, emit)
+        except Unsupported as refusal:
+            emit(Refused(reason=str(refusal)))
+        except Exception as error:
+            emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
+            return 1
+    return 0
+
+
+def _work(job: Job, folder: Path, emit: Emit) -> None:
+    began = perf_counter()
+    adapter = backends.load(job.adapter)
+    emit(
+        Started(
+            python=platform.python_version(),
+            framework_version=adapter.version(),
+            numpy_version=np.__version__,
+            import_seconds=perf_counter() - began,
+            pid=os.getpid(),
+        )
+    )
+    inputs = folder / job.inputs
+    training, validation, test = (
+        open_split(Path(job.dataset), name) for name in ("train", "validation", "test")
+    )
+    weights = read_arrays(inputs / "weights.npz")
+    state = read_arrays(inputs / "state.npz") if (inputs / "state.npz").exists() else None
+    began = perf_counter()
+    trainer = adapter.build(job.model, weights, job.execution, seed=job.seed, state=state)
+    emit(
+        Built(
+            build_seconds=perf_counter() - began,
+            parameters=sum(weight.size for weight in weights.values()),
+        )
+    )
+    targets = cast_targets(job.model, np.asarray(training.y), job.execution.dtype)
+    feed = partial(stage, trainer, training.x, targets, job.execution.dtype)
+    order = np.load(inputs / "order.npy", allow_pickle=False)
+    for epoch, batches in enumerate(order[job.epochs_done :], start=job.epochs_done + 1):
+        summary = _train_epoch(job, trainer, feed, validation, epoch, batches, emit)
+        if job.keeps_state:
+            _save_state(folder, trainer, epoch)
+        emit(summary)
+    logits = _predict(trainer, test.x, job.execution.dtype)
+    _save(folder, trainer, logits)
+    scores = _score(job, logits, test.y)
+    emit(Finished(metrics=scores, peak_rss_mb=peak_rss_mb()))
+
+
+def _train_epoch(
+    job: Job,
+    trainer: Trainer,
+    feed: Feeder,
+    validation: Split,
+    epoch: int,
+    batches: np.ndarray,
+    emit: Emit,
+) -> Epoch:
+    losses: list[float] = []
+    for indices in np.array_split(batches, math.ceil(len(batches) / _STEPS_PER_BLOCK)):
+        if os.getppid() != _PARENT:
+            sys.exit("the parent process is gone")
+        began = perf_counter()
+        staged = feed(indices)
+        staged_at = perf_counter()
+        block = trainer.train(staged).tolist()
+        ended = perf_counter()
+        losses += block
+        _check_finite(losses, epoch)
+        emit(
+            Block(
+                epoch=epoch,
+                samples=indices.size,
+                stage_seconds=staged_at - began,
+                train_seconds=ended - staged_at,
+                losses=block,
+            )
+        )
+    logits = _predict(trainer, validation.x, job.execution.dtype)
+    scores = _score(job, logits, validation.y)
+    return Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores)
+
+
+def _check_finite(losses: list[float], epoch: int) -> None:
+    if not np.isfinite(losses).all():
+        step = int(np.argmin(np.isfinite(losses))) + 1
+        raise FloatingPointError(
+            f"the loss became {losses[step - 1]} in epoch {epoch}, step {step}; "
+            "lower the learning rate"
+        )
+
+
+def _predict(trainer: Trainer, x: np.ndarray, dtype: str) -> np.ndarray:
+    chunks = range(0, len(x), _EVALUATION_BATCH)
+    return np.concatenate(
+        [trainer.predict(x[i : i + _EVALUATION_BATCH].astype(dtype)) for i in chunks]
+    )
+
+
+def _score(job: Job, logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Return the finite metrics; the job's own must be among them."""
+    if job.model.loss.task == "classification":
+        scores = metrics.classification(job.model.loss, logits, np.asarray(y))
+    else:
+        scores = metrics.regression(
+            logits * job.target_scale + job.target_mean,
+            y * job.target_scale + job.target_mean,
+        )
+    finite = {name: score for name, score in scores.items() if np.isfinite(score)}
+    if job.metric not in finite:
+        raise FloatingPointError(f"{job.metric} is {scores[job.metric]} on {len(y)} samples")
+    return finite
+
+
+def _save(folder: Path, trainer: Trainer, logits: np.ndarray) -> None:
+    # NumPy 1.23 would store an array called allow_pickle.
+    np.savez(folder / "weights.npz", **trainer.weights())  # type: ignore[arg-type]
+    np.save(folder / "predictions.npy", logits)
+
+
+def _save_state(folder: Path, trainer: Trainer, epoch: int) -> None:
+    """Leave what the parent makes a checkpoint of; it may be late, so `epochs` says what it is."""
+    weights = {f"weights/{name}": value for name, value in trainer.weights().items()}
+    state = {f"optimizer/{name}": value for name, value in trainer.state().items()}
+    partial = folder / "state.partial.npz"
+    np.savez(partial, epochs=epoch, **weights, **state)  # type: ignore[arg-type]
+    partial.replace(folder / "state.npz")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
