@@ -1,0 +1,40 @@
+"""Each loss as Keras has it: a function of (targets, logits) that gives the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from ...models import losses
+from ..contract import DType, lowering
+from .lowered import Tensor
+
+MeanLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def mse(loss: losses.MSE, dtype: DType) -> MeanLoss:
+    return keras.losses.MeanSquaredError(dtype=dtype)
+
+
+def mae(loss: losses.MAE, dtype: DType) -> MeanLoss:
+    return keras.losses.MeanAbsoluteError(dtype=dtype)
+
+
+def huber(loss: losses.Huber, dtype: DType) -> MeanLoss:
+    return keras.losses.Huber(loss.delta, dtype=dtype)
+
+
+def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, dtype: DType) -> MeanLoss:
+    if smooth := loss.label_smoothing:
+        native = keras.losses.CategoricalCrossentropy(True, smooth, dtype=dtype)
+        return lambda y, z: native(tf.one_hot(y, z.shape[-1], dtype=dtype), z)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+
+
+def binary_cross_entropy(loss: losses.BinaryCrossEntropy, dtype: DType) -> MeanLoss:
+    return keras.losses.BinaryCrossentropy(from_logits=True, dtype=dtype)
+
+
+LOSSES = lowering(losses.Loss, globals())
