@@ -1,0 +1,51 @@
+"""What is computed by formula in both precisions, in place of an operator or a class of MXNet."""
+
+# ruff: noqa: N803  `F`, which is `nd` or, in a trace, `sym`, is Gluon's own name
+
+from __future__ import annotations
+
+from typing import Any
+
+from mxnet import nd
+
+Tensor = Any  # an NDArray, or a Symbol while Gluon traces a hybridized block
+Slots = tuple[Tensor, ...]  # those of one weight
+
+# As `settings` tells it. The loss is in `losses.py`, and the clipping in `optimizers.py`.
+REPLACED = (
+    "global_avg_pool2d (by mean)",
+    "hard_sigmoid",
+    "softplus",
+    "binary_cross_entropy",
+    "adagrad",
+    "clip_value",
+    "clip_norm",
+)
+
+
+def global_avg_pool2d(F: Any, x: Tensor) -> Tensor:
+    """The mean; nn.GlobalAvgPool2D of MXNet 1.9.1 adds naively: 1e-5 off at 512x512."""
+    return F.mean(x, axis=(2, 3))
+
+
+def hard_sigmoid(F: Any, x: Tensor) -> Tensor:
+    """By `clip`; the slope of nd.hard_sigmoid is a float32."""
+    return F.clip(x / 6 + 0.5, 0, 1)
+
+
+def softplus(F: Any, x: Tensor) -> Tensor:
+    """max(x, 0) + log(1 + e^-|x|); the native softrelu of oneDNN is 2e-6 off (MXNet 1.9.1)."""
+    magnitude = F.where(x > 0, x, -x)  # relu(x) leaves it to |x| to have a derivative at 0
+    return F.relu(x) + F.log1p(F.exp(-magnitude))
+
+
+def adagrad(optimizer: Any, w: Tensor, g: Tensor, slots: Slots, step: int) -> None:
+    """NDArray arithmetic, as MXNet's own is for dense gradients; its decay is not coupled."""
+    spec, (s,) = optimizer.spec, slots
+    g = decayed(g, w, spec.weight_decay)
+    s += g * g
+    w -= spec.rate(step - 1) * g / nd.sqrt(s + spec.epsilon)
+
+
+def decayed(g: Tensor, w: Tensor, weight_decay: float) -> Tensor:
+    return g + weight_decay * w if weight_decay else g
