@@ -384,7 +384,7 @@ def parity(
     Without a name: the workloads of the default suite. Exit code 1 when a certificate fails.
     """
     if self_test:
-        from .parity.selftest import print_self_test
+        from .parity.mutants.selftest import print_self_test
 
         return print_self_test(Console())
     from .parity import command
