@@ -6,12 +6,11 @@ import itertools
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import Concat, Residual
+from ...models import Node, layers
 from .plan import Array, Pass, Plan, Step
 
 
-def residual(node: Node[Residual], x: Array, plan: Plan) -> Step:
+def residual(node: Node[layers.Residual], x: Array, plan: Plan) -> Step:
     branches = [plan.sequence(inner, x) for inner in node.branches.values()]
     body, shortcut = branches
     y, dx = plan.empty(*node.output_shape), plan.empty(*node.input_shape)
@@ -30,7 +29,7 @@ def residual(node: Node[Residual], x: Array, plan: Plan) -> Step:
     return Step(y, forward, backward)
 
 
-def concat(node: Node[Concat], x: Array, plan: Plan) -> Step:
+def concat(node: Node[layers.Concat], x: Array, plan: Plan) -> Step:
     paths = [plan.sequence(inner, x) for inner in node.branches.values()]
     y, dx = plan.empty(*node.output_shape), plan.empty(*node.input_shape)
     ends = np.cumsum([0, *(len(path.y) for path in paths)])
@@ -42,9 +41,9 @@ def concat(node: Node[Concat], x: Array, plan: Plan) -> Step:
             np.copyto(y[part], path.y)
 
     def backward(dy: Array) -> Array | None:
-        found = [path.backward(dy[part]) for path, part in zip(paths, parts, strict=True)]
+        dpaths = [path.backward(dy[part]) for path, part in zip(paths, parts, strict=True)]
         dx.fill(0)
-        for dpath in found:
+        for dpath in dpaths:
             if dpath is None:
                 return None
             np.add(dx, dpath, out=dx)

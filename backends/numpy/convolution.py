@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import Conv2D
+from ...models import Node, layers
 from ...models.shapes import pair
 from .. import aligned
 from .plan import Array, Pass, Plan, Step
@@ -29,7 +28,7 @@ _UNPACKED = 100**3
 _LEAST_WIDTH = 32
 
 
-def conv2d(node: Node[Conv2D], x: Array, plan: Plan) -> Step:
+def conv2d(node: Node[layers.Conv2D], x: Array, plan: Plan) -> Step:
     filters, height, width = node.output_shape
     fast = suits_winograd(node)
     block = 2 if fast else 1
@@ -137,7 +136,7 @@ class WideKernel:
     """
 
     def __init__(
-        self, node: Node[Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
+        self, node: Node[layers.Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
     ) -> None:
         layer, name = node.layer, f"{node.key}.weight"
         self._weight, self._dweight = plan.weights[name], plan.gradients[name]
@@ -210,7 +209,7 @@ class WideKernel:
         return flat.reshape(groups, rows, self._columns, -1).swapaxes(1, 2)
 
 
-def _in_blocks(wide: Array, node: Node[Conv2D]) -> list[Array]:
+def _in_blocks(wide: Array, node: Node[layers.Conv2D]) -> list[Array]:
     """Return where the weight lies in the rows of each place of the block."""
     block, _, _, tall, _, taps = wide.shape
     extent, width, down = tall - block + 1, taps - block + 1, pair(node.layer.dilation)[0]

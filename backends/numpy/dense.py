@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import Dense
-from .. import reference
+from ...models import Node, layers
+from ..reference import layers as reference
 from .plan import Array, Pass, Plan, Step, canonical
 
 
-def dense(node: Node[Dense], x: Array, plan: Plan) -> Step:
+def dense(node: Node[layers.Dense], x: Array, plan: Plan) -> Step:
     """y = W x + b. x [I, N], y [O, N], W [O, I]."""
     if x.ndim > 2:
         return canonical(reference.dense)(node, x, plan)

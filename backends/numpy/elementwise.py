@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import Dropout, Flatten, Permute, ReLU, Reshape, Sigmoid, Tanh
+from ...models import Node, layers
 from .. import aligned
 from .plan import Array, Pass, Plan, Step
 
 
-def relu(node: Node[ReLU], x: Array, plan: Plan) -> Step:
+def relu(node: Node[layers.ReLU], x: Array, plan: Plan) -> Step:
     y, dx, positive = aligned.empty_like(x), aligned.empty_like(x), aligned.empty_like(x, bool)
 
     def forward(run: Pass) -> None:
@@ -25,7 +24,7 @@ def relu(node: Node[ReLU], x: Array, plan: Plan) -> Step:
     return Step(y, forward, backward)
 
 
-def sigmoid(node: Node[Sigmoid], x: Array, plan: Plan) -> Step:
+def sigmoid(node: Node[layers.Sigmoid], x: Array, plan: Plan) -> Step:
     """σ(x) = (1 + tanh(x / 2)) / 2, which cannot overflow."""
     y, dx = aligned.empty_like(x), aligned.empty_like(x)
 
@@ -43,7 +42,7 @@ def sigmoid(node: Node[Sigmoid], x: Array, plan: Plan) -> Step:
     return Step(y, forward, backward)
 
 
-def tanh(node: Node[Tanh], x: Array, plan: Plan) -> Step:
+def tanh(node: Node[layers.Tanh], x: Array, plan: Plan) -> Step:
     y, dx = aligned.empty_like(x), aligned.empty_like(x)
 
     def forward(run: Pass) -> None:
@@ -57,7 +56,7 @@ def tanh(node: Node[Tanh], x: Array, plan: Plan) -> Step:
     return Step(y, forward, backward)
 
 
-def dropout(node: Node[Dropout], x: Array, plan: Plan) -> Step:
+def dropout(node: Node[layers.Dropout], x: Array, plan: Plan) -> Step:
     y, dx, scale = aligned.empty_like(x), aligned.empty_like(x), aligned.empty_like(x)
     keep, drawn = aligned.empty_like(x, bool), plan.empty(*node.input_shape)
 
@@ -79,11 +78,11 @@ def dropout(node: Node[Dropout], x: Array, plan: Plan) -> Step:
     return Step(y, forward, backward)
 
 
-def flatten(node: Node[Flatten], x: Array, plan: Plan) -> Step:
+def flatten(node: Node[layers.Flatten], x: Array, plan: Plan) -> Step:
     return _reshaped(node, x, plan)
 
 
-def reshape(node: Node[Reshape], x: Array, plan: Plan) -> Step:
+def reshape(node: Node[layers.Reshape], x: Array, plan: Plan) -> Step:
     return _reshaped(node, x, plan)
 
 
@@ -99,7 +98,7 @@ def _reshaped(node: Node[Any], x: Array, plan: Plan) -> Step:
     return Step(y, forward, lambda dy: dy.reshape(x.shape))
 
 
-def permute(node: Node[Permute], x: Array, plan: Plan) -> Step:
+def permute(node: Node[layers.Permute], x: Array, plan: Plan) -> Step:
     axes = (*node.layer.axes, x.ndim - 1)
     back = np.argsort(axes)
     return Step(x.transpose(axes), lambda run: None, lambda dy: dy.transpose(back))

@@ -1,4 +1,7 @@
-"""Losses: of logits z, [K, N], a function of the targets that gives the mean loss and dz."""
+"""Each loss of logits z, [K, N]: a function of the targets that gives the mean loss and dz.
+
+What has no function of its own here takes the reference's formula.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ...models.losses import MSE, SoftmaxCrossEntropy
-from .. import aligned
+from ...models import losses
+from .. import aligned, reference
+from ..contract import lowering
 from .plan import Array, Evaluate
 
 
-def mse(loss: MSE, z: Array) -> Evaluate:
+def mse(loss: losses.MSE, z: Array) -> Evaluate:
     """The mean of (z - y)², over samples and outputs."""
     dz, squares = aligned.empty_like(z), aligned.empty_like(z)
 
@@ -25,7 +29,7 @@ def mse(loss: MSE, z: Array) -> Evaluate:
     return evaluate
 
 
-def softmax_cross_entropy(loss: SoftmaxCrossEntropy, z: Array) -> Evaluate:
+def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, z: Array) -> Evaluate:
     """-Σ q log softmax(z) per sample, q = 1 at y, smoothed; dz = (softmax(z) - q) / N."""
     shifted, dz, q = aligned.empty_like(z), aligned.empty_like(z), aligned.empty_like(z)
     largest, sums = aligned.empty_like(z[0]), aligned.empty_like(z[0])
@@ -46,7 +50,7 @@ def softmax_cross_entropy(loss: SoftmaxCrossEntropy, z: Array) -> Evaluate:
     return evaluate
 
 
-def canonical(function: Callable[..., Any]) -> Callable[..., Evaluate]:
+def _canonical(function: Callable[..., Any]) -> Callable[..., Evaluate]:
     """Make a loss of one of the reference's."""
 
     @wraps(function)
@@ -58,3 +62,10 @@ def canonical(function: Callable[..., Any]) -> Callable[..., Evaluate]:
         return evaluate
 
     return planned
+
+
+_PLANNED = lowering(losses.Loss, globals())
+
+LOSSES: dict[type, Callable[..., Evaluate]] = {
+    spec: _PLANNED.get(spec) or _canonical(formula) for spec, formula in reference.LOSSES.items()
+}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import BatchNorm
+from ...models import Node, layers
 from .. import aligned
 from .plan import Array, Pass, Plan, Step
 
 
-def batch_norm(node: Node[BatchNorm], x: Array, plan: Plan) -> Step:
+def batch_norm(node: Node[layers.BatchNorm], x: Array, plan: Plan) -> Step:
     """y = gamma normal + beta, normal = (x - μ) / √(σ² + ε). x [C, H, W, N] or [C, N].
 
     dx = gamma / √(σ² + ε) · (dy - mean(dy) - normal · mean(dy normal)).

@@ -1,18 +1,21 @@
-"""Optimizers: one pass over all weights, a piece at a time that the cache holds.
+"""Each optimizer in one pass over all weights, a piece at a time that the cache holds.
 
-`w`, `g` and the slots are such pieces; g is clipped and may be overwritten; `free` is memory.
+`w`, `g` and the slots are such pieces; g is clipped and may be overwritten; `free` is memory. What
+has no function of its own here takes the reference's formula.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from ...models.optimizers import SGD, Adam, AdamW, Optimizer
+from ...models import optimizers
+from .. import reference
+from ..contract import lowering
 from .plan import Array
 
 PIECE = 65536
@@ -21,7 +24,9 @@ Slots = dict[str, Array]
 Update = Callable[[Any, Array, Array, Slots, int, float, Array], None]
 
 
-def sgd(optimizer: SGD, w: Array, g: Array, slots: Slots, t: int, rate: float, free: Array) -> None:
+def sgd(
+    optimizer: optimizers.SGD, w: Array, g: Array, slots: Slots, t: int, rate: float, free: Array
+) -> None:
     _decay(optimizer.weight_decay, w, g, free)
     if optimizer.momentum:
         v = slots["velocity"]
@@ -37,21 +42,27 @@ def sgd(optimizer: SGD, w: Array, g: Array, slots: Slots, t: int, rate: float, f
 
 
 def adam(
-    optimizer: Adam, w: Array, g: Array, slots: Slots, t: int, rate: float, free: Array
+    optimizer: optimizers.Adam, w: Array, g: Array, slots: Slots, t: int, rate: float, free: Array
 ) -> None:
     _decay(optimizer.weight_decay, w, g, free)
     _adam_step(optimizer, w, g, slots, t, rate, free)
 
 
 def adamw(
-    optimizer: AdamW, w: Array, g: Array, slots: Slots, t: int, rate: float, free: Array
+    optimizer: optimizers.AdamW, w: Array, g: Array, slots: Slots, t: int, rate: float, free: Array
 ) -> None:
     np.multiply(w, 1 - rate * optimizer.weight_decay, out=w)
     _adam_step(optimizer, w, g, slots, t, rate, free)
 
 
 def _adam_step(
-    optimizer: Adam | AdamW, w: Array, g: Array, slots: Slots, t: int, rate: float, free: Array
+    optimizer: optimizers.Adam | optimizers.AdamW,
+    w: Array,
+    g: Array,
+    slots: Slots,
+    t: int,
+    rate: float,
+    free: Array,
 ) -> None:
     """With r = √(1 - β₂ᵗ), η m̂ / (√v̂ + ε) = (η r / (1 - β₁ᵗ)) m / (√v + r ε): two scalars."""
     m, v = slots["m"], slots["v"]
@@ -76,7 +87,7 @@ def _decay(weight_decay: float, w: Array, g: Array, free: Array) -> None:
         np.add(g, free, out=g)
 
 
-def canonical(function: Callable[..., None]) -> Update:
+def _canonical(function: Callable[..., None]) -> Update:
     """Make an update of one of the reference's."""
 
     @wraps(function)
@@ -88,25 +99,32 @@ def canonical(function: Callable[..., None]) -> Update:
     return update
 
 
+_PLANNED = lowering(optimizers.Optimizer, globals())
+
+OPTIMIZERS: dict[type, Update] = {
+    spec: _PLANNED.get(spec) or _canonical(formula)
+    for spec, formula in reference.OPTIMIZERS.items()
+}
+
+
 def take_step(
-    optimizer: Optimizer,
+    optimizer: optimizers.Optimizer,
     w: Array,
     g: Array,
     slots: Slots,
     step: int,
-    updates: Mapping[type, Update],
     free: Array,
 ) -> None:
     """Update all weights and slots in place. `step` counts from 0; `free` is `PIECE` long."""
     _clip(optimizer, g)
-    rate, update = optimizer.rate(step), updates[type(optimizer)]
+    rate, update = optimizer.rate(step), OPTIMIZERS[type(optimizer)]
     for start in range(0, len(w), PIECE):
         piece = slice(start, start + PIECE)
-        own = {name: slot[piece] for name, slot in slots.items()}
-        update(optimizer, w[piece], g[piece], own, step + 1, rate, free[: len(w) - start])
+        pieces = {name: slot[piece] for name, slot in slots.items()}
+        update(optimizer, w[piece], g[piece], pieces, step + 1, rate, free[: len(w) - start])
 
 
-def _clip(optimizer: Optimizer, g: Array) -> None:
+def _clip(optimizer: optimizers.Optimizer, g: Array) -> None:
     """Clip each element, then all together by their norm."""
     if limit := optimizer.clip_value:
         np.clip(g, -limit, limit, out=g)

@@ -1,4 +1,10 @@
-"""The plan of one network for one batch size, the weights that all plans share, and a step."""
+"""How the NumPy backend computes: a plan per batch size, whose memory is allocated once.
+
+A layer function gets the array that it will read and returns a `Step`: the array that it will
+write, and two closures over them, `forward` and `backward`. Arrays are batch-last, [C, H, W, N] and
+[D, N], so that what is done to each number runs over long rows, and a convolution is one product of
+matrices; in which order the axes lie in memory is the business of the step that makes the array.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...models import Model, Node
-from ...models.layers import Layer
-from .. import aligned, reference
+from ...models import Model, Node, layers
+from .. import aligned
 from ..contract import Masks, Weights
+from ..reference import passes
 
 Array = np.ndarray
 Evaluate = Callable[[Array], tuple[Any, Array]]  # targets -> the mean loss, d(logits)
@@ -121,7 +127,7 @@ class Plan:
         """Return zeros, likewise."""
         return aligned.zeros((*shape, self.batch), self.dtype)
 
-    def sequence(self, nodes: Sequence[Node[Layer]], x: Array) -> Step:
+    def sequence(self, nodes: Sequence[Node[layers.Layer]], x: Array) -> Step:
         """Plan layers that follow each other as one step."""
         steps, y = [], x
         while nodes:
@@ -143,7 +149,7 @@ class Plan:
 
         return Step(y, forward, backward)
 
-    def _next(self, nodes: Sequence[Node[Layer]], x: Array) -> tuple[Step, int]:
+    def _next(self, nodes: Sequence[Node[layers.Layer]], x: Array) -> tuple[Step, int]:
         """Plan the first layer, or as many as are fused; return how many these are."""
         step: Step | None
         for types, function in self._tables.fusions.items():
@@ -162,15 +168,15 @@ def canonical(function: Callable[..., Any]) -> Callable[..., Step]:
     """Make a layer function of one of the reference's; its arrays lie batch-first in memory."""
 
     @wraps(function)
-    def planned(node: Node[Layer], x: Array, plan: Plan) -> Step:
+    def planned(node: Node[layers.Layer], x: Array, plan: Plan) -> Step:
         y = aligned.empty((plan.batch, *node.output_shape), plan.dtype)
-        backprop: reference.Backprop
+        backprop: passes.Backprop
 
         def forward(run: Pass) -> None:
             nonlocal backprop
-            plain = reference.Pass(plan.weights, run.training, run.masks, plan.rng, {}, {})
-            found, backprop = function(node, _batch_first(x), plain)
-            np.copyto(y, found)
+            plain = passes.Pass(plan.weights, run.training, run.masks, plan.rng, {}, {})
+            output, backprop = function(node, _batch_first(x), plain)
+            np.copyto(y, output)
 
         def backward(dy: Array) -> Array | None:
             dx, gradients = backprop(_batch_first(dy))

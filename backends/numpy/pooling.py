@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import AvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, MaxPool2D
+from ...models import Node, layers
 from ...models.shapes import pair
 from .. import aligned
 from .elementwise import relu
@@ -16,7 +15,7 @@ from .plan import Array, Pass, Plan, Step
 from .windows import Frame, tap
 
 
-def max_pool2d(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
+def max_pool2d(node: Node[layers.MaxPool2D], x: Array, plan: Plan) -> Step:
     if pools_blocks(node.layer):
         return _max_of_blocks(node, x, plan)
     frame, read, written = _windows(node, x, -np.inf)
@@ -44,13 +43,13 @@ def max_pool2d(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
     return Step(y, forward, backward)
 
 
-def pools_blocks(layer: MaxPool2D) -> bool:
+def pools_blocks(layer: layers.MaxPool2D) -> bool:
     """Return whether the windows are of 2 × 2 and side by side."""
     window, stride = pair(layer.kernel_size), pair(layer.stride or layer.kernel_size)
     return window == stride == (2, 2) and pair(layer.padding) == (0, 0)
 
 
-def _max_of_blocks(node: Node[MaxPool2D], x: Array, plan: Plan) -> Step:
+def _max_of_blocks(node: Node[layers.MaxPool2D], x: Array, plan: Plan) -> Step:
     channels, rows, columns = node.output_shape
     y, dx = plan.empty(*node.output_shape), plan.zeros(*node.input_shape)
 
@@ -123,7 +122,7 @@ def pooled_relu(nodes: Sequence[Node[Any]], x: Array, plan: Plan) -> Step:
     return Step(behind.y, forward, backward)
 
 
-def avg_pool2d(node: Node[AvgPool2D], x: Array, plan: Plan) -> Step:
+def avg_pool2d(node: Node[layers.AvgPool2D], x: Array, plan: Plan) -> Step:
     frame, read, written = _windows(node, x, 0)
     y = plan.empty(*node.output_shape)
     share, area = aligned.empty_like(y), _area(node).astype(plan.dtype)
@@ -146,7 +145,7 @@ def avg_pool2d(node: Node[AvgPool2D], x: Array, plan: Plan) -> Step:
 
 
 def _windows(
-    node: Node[MaxPool2D] | Node[AvgPool2D], x: Array, border: float
+    node: Node[layers.MaxPool2D] | Node[layers.AvgPool2D], x: Array, border: float
 ) -> tuple[Frame, list[Array], list[Array]]:
     """Return x in its border, and what each tap meets there and in the gradient."""
     layer, space = node.layer, node.output_shape[1:]
@@ -160,7 +159,7 @@ def _windows(
     return frame, read, written
 
 
-def _area(node: Node[AvgPool2D]) -> Array:
+def _area(node: Node[layers.AvgPool2D]) -> Array:
     """Return by how many numbers each window's sum is divided, [1, OH, OW, 1] or a scalar."""
     kernel = pair(node.layer.kernel_size)
     if node.layer.count_include_pad:
@@ -170,7 +169,7 @@ def _area(node: Node[AvgPool2D]) -> Array:
     return np.sum(ones, axis=0)
 
 
-def global_avg_pool1d(node: Node[GlobalAvgPool1D], x: Array, plan: Plan) -> Step:
+def global_avg_pool1d(node: Node[layers.GlobalAvgPool1D], x: Array, plan: Plan) -> Step:
     """[T, D, N] -> [D, N]."""
     y, dx = plan.empty(*node.output_shape), plan.empty(*node.input_shape)
 
@@ -183,7 +182,7 @@ def global_avg_pool1d(node: Node[GlobalAvgPool1D], x: Array, plan: Plan) -> Step
     return Step(y, forward, backward)
 
 
-def global_avg_pool2d(node: Node[GlobalAvgPool2D], x: Array, plan: Plan) -> Step:
+def global_avg_pool2d(node: Node[layers.GlobalAvgPool2D], x: Array, plan: Plan) -> Step:
     """[C, H, W, N] -> [C, N]."""
     y, dx = plan.empty(*node.output_shape), plan.empty(*node.input_shape)
 

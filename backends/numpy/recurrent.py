@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import LSTM
+from ...models import Node, layers
 from .. import aligned
 from .plan import Array, Pass, Plan, Step
 
@@ -16,7 +15,7 @@ _ORDER = (3, 0, 1, 2)  # gates lie in the order o, i, f, g here; in the weights 
 _AT_ONCE = 4  # steps whose slopes are computed together: what the cache holds
 
 
-def lstm(node: Node[LSTM], x: Array, plan: Plan) -> Step:
+def lstm(node: Node[layers.LSTM], x: Array, plan: Plan) -> Step:
     """x [T, I, N] -> [H, N], or with `return_sequences` [T, H, N]; twice H if bidirectional."""
     layer = node.layer
     scans = [_Scan(node, prefix, x[::-1] if prefix else x, plan) for prefix in layer.directions]
@@ -35,9 +34,9 @@ def lstm(node: Node[LSTM], x: Array, plan: Plan) -> Step:
     def backward(dy: Array) -> Array | None:
         dx.fill(0)
         for scan, part, turned in zip(scans, parts, turn, strict=True):
-            found = scan.backward(dy[turned, part] if layer.return_sequences else dy[part])
-            if found is not None:
-                np.add(dx, found[turned], out=dx)
+            dinput = scan.backward(dy[turned, part] if layer.return_sequences else dy[part])
+            if dinput is not None:
+                np.add(dx, dinput[turned], out=dx)
         return dx if node.needs_input_gradient else None
 
     return Step(y, forward, backward)
@@ -50,7 +49,7 @@ class _Scan:
     o, i, f halved, one tanh does all gates. Behind them lies c, so that (i, f) ⊙ (g, c) is one too.
     """
 
-    def __init__(self, node: Node[LSTM], prefix: str, x: Array, plan: Plan) -> None:
+    def __init__(self, node: Node[layers.LSTM], prefix: str, x: Array, plan: Plan) -> None:
         (steps, inputs, _), units = x.shape, node.layer.units
         self._node, self._x, self._units = node, x, units
         ends = (0, units, units + inputs, units + inputs + 1)

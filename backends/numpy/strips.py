@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import Conv2D
+from ...models import Node, layers
 from ...models.shapes import pair
 from .. import aligned
 from .plan import Array, Plan
@@ -23,7 +22,7 @@ class Strips:
 
     def __init__(
         self,
-        node: Node[Conv2D],
+        node: Node[layers.Conv2D],
         x: Array,
         size: tuple[int, int],
         stride: tuple[int, int],

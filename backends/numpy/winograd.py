@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models import Node
-from ...models.layers import Conv2D
+from ...models import Node, layers
 from ...models.shapes import pair
 from .. import aligned
 from .plan import Array, Plan
@@ -27,13 +26,13 @@ _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _LEAST_CHANNELS = 8  # with fewer, the transformations cost more than the products save
 
 
-def suits_winograd(node: Node[Conv2D]) -> bool:
+def suits_winograd(node: Node[layers.Conv2D]) -> bool:
     """Return whether Winograd's way can be taken, and pays."""
     enough = min(node.input_shape[0], node.layer.filters) >= _LEAST_CHANNELS
     return slides_plainly(node.layer) and pair(node.layer.kernel_size) == (3, 3) and enough
 
 
-def slides_plainly(layer: Conv2D) -> bool:
+def slides_plainly(layer: layers.Conv2D) -> bool:
     """Return whether neighbouring outputs meet neighbouring inputs, of all channels."""
     return pair(layer.stride) == pair(layer.dilation) == (1, 1) and layer.groups == 1
 
@@ -42,7 +41,7 @@ class Winograd:
     """The convolution in 2 × 2 blocks: see `convolution.py`, and `WideKernel` there."""
 
     def __init__(
-        self, node: Node[Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
+        self, node: Node[layers.Conv2D], x: Array, block: int, space: tuple[int, ...], plan: Plan
     ) -> None:
         name, (rows, columns) = f"{node.key}.weight", space
         self._weight, self._dweight = plan.weights[name], plan.gradients[name]

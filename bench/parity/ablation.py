@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ...backends.contract import Deviation, DType
 from ..worker.evidence import Evidence, Probe
 from .ladder import RUNGS, Check, RungName, climb
-from .mutations import LEAK, MUTATIONS, Mutation
+from .mutants.mutations import LEAK, MUTATIONS, Mutation
 from .tolerance import Oracle
 
 

@@ -43,8 +43,8 @@ _ROOT = __package__.partition(".")[0]
 _JUDGING = {
     "models": "**/*.py",
     "backends": "*.py reference/*.py",
-    "bench.parity": "ablation.py certificate.py evidence.py judge.py ladder.py mutations.py "
-    "prober.py rounding.py tolerance.py",
+    "bench.parity": "**/*.py mutants/*.toml",
+    "bench.worker": "evidence.py files.py probe.py",
 }
 
 _ASK_PACKAGES = """

@@ -14,6 +14,7 @@ from ...models.init import initial_weights, stream
 from .. import workload
 from ..parity import probes
 from ..results.summary import WorkloadFacts
+from ..worker.draw import draw
 from ..worker.evidence import Probe
 from ..workload import facts
 
@@ -72,7 +73,7 @@ def _of_workload(work: workload.Workload, dataset: Dataset) -> TimedWork:
 
 
 def _of_model(model: Model) -> TimedWork:
-    x, y = probes.draw(model, min(_samples(model), 2 * _BATCH), step=0)
+    x, y = draw(model, min(_samples(model), 2 * _BATCH), step=0)
     cost = model.cost
     return TimedWork(
         name=model.name,

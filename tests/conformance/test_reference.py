@@ -12,6 +12,8 @@ import pytest
 
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Weights
+from bakeoff.backends.reference.passes import Pass
+from bakeoff.backends.reference.pooling import max_pool2d
 from bakeoff.bench.parity.tolerance import gamma
 from bakeoff.models.init import initial_weights
 from bakeoff.models.layers import AvgPool2D, Conv1D, Conv2D, MaxPool2D
@@ -132,8 +134,8 @@ def test_same_is_the_rule_of_tensorflow(
 def test_max_pool_gives_the_gradient_of_a_tie_to_the_first() -> None:
     case = next(case for case in LAYERS if case.id == "max_pool2d")
     node = case.model.nodes[1]
-    run = reference.Pass({}, True, None, np.random.default_rng(0), {}, {})
-    y, backprop = reference.max_pool2d(node, np.zeros((1, 4, 5, 7)), run)
+    run = Pass({}, True, None, np.random.default_rng(0), {}, {})
+    y, backprop = max_pool2d(node, np.zeros((1, 4, 5, 7)), run)
     dx, _ = backprop(np.ones_like(y))
     expected = np.zeros((1, 4, 5, 7))
     expected[:, :, 0:4:2, 0:6:2] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any, get_args
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from rich.console import Console
 
 from bakeoff.backends.contract import DType, Execution, Weights
-from bakeoff.bench.parity import probes, selftest
+from bakeoff.bench.parity import probes
 from bakeoff.bench.parity.ablation import cause
-from bakeoff.bench.parity.hosts import HOSTS
 from bakeoff.bench.parity.ladder import RUNGS, climb
-from bakeoff.bench.parity.mutations import LEAK, MUTATIONS, Mutation
-from bakeoff.bench.parity.selftest import Outcome
+from bakeoff.bench.parity.mutants import selftest
+from bakeoff.bench.parity.mutants.models import MODELS
+from bakeoff.bench.parity.mutants.mutations import LEAK, MUTATIONS, Edit, Mutation
+from bakeoff.bench.parity.mutants.selftest import Outcome
 from bakeoff.bench.worker.evidence import collect
 
 _FLOAT64 = Execution(device="cpu", dtype="float64", mode="eager", threads=1)
@@ -26,7 +28,7 @@ _CASES = [(mutation.name, dtype) for mutation in MUTATIONS for dtype in mutation
 @pytest.fixture(scope="session")
 def outcomes() -> dict[tuple[str, DType], Outcome]:
     cases = ((_BY_NAME[name], dtype) for name, dtype in _CASES)
-    tried = [selftest.attempt(mutation, mutation.host, dtype) for mutation, dtype in cases]
+    tried = [selftest.attempt(mutation, mutation.model, dtype) for mutation, dtype in cases]
     return {(outcome.mutation, outcome.dtype): outcome for outcome in tried}
 
 
@@ -43,9 +45,9 @@ def test_its_cause_is_named(name: str, dtype: DType, outcomes: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", get_args(DType))
-@pytest.mark.parametrize("host", HOSTS)
-def test_the_reference_passes(host: str, dtype: DType) -> None:
-    assert selftest.attempt(None, host, dtype).first_failure is None
+@pytest.mark.parametrize("model", MODELS)
+def test_the_reference_passes(model: str, dtype: DType) -> None:
+    assert selftest.attempt(None, model, dtype).first_failure is None
 
 
 def test_there_are_enough_mutants() -> None:
@@ -64,18 +66,15 @@ def test_the_table_has_every_comparator(outcomes: Any) -> None:
     assert all(f"| {rival} |" in table for rival in selftest.RIVALS)
 
 
-def _cause(mutations: list[str], host: str, dtype: DType) -> str:
+def _cause(mutations: list[str], model: str, dtype: DType) -> str:
     """Return the cause that is found for a backend with several mutations at once."""
-    edits: dict[str, dict[str, str]] = {}
-    for name in mutations:
-        for place, changes in _BY_NAME[name].edits.items():
-            edits[place] = edits.get(place, {}) | changes
-    return _cause_of(edits, host, dtype)
+    edits = [edit for name in mutations for edit in _BY_NAME[name].edits]
+    return _cause_of(edits, model, dtype)
 
 
-def _cause_of(edits: dict[str, dict[str, str]], host: str, dtype: DType) -> str:
-    mutant = Mutation(name="", rung="step", host=host, edits=edits)
-    probe = probes.of_model(HOSTS[host], steps=4)
+def _cause_of(edits: list[Edit], model: str, dtype: DType) -> str:
+    mutant = Mutation(name="", rung="step", model=model, edits=tuple(edits))
+    probe = probes.of_model(MODELS[model], steps=4)
     execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
     found = collect(mutant.adapter, probe, execution)
     return cause(probe, found, dtype, list(climb(probe, found, dtype)))
@@ -88,12 +87,42 @@ def test_of_two_faults_the_first_is_named() -> None:
 
 
 def test_float32_is_named_wherever_it_is() -> None:
-    edits = {"tanh": {"np.tanh(x)": "np.tanh(x.astype(np.float32)).astype(x.dtype)"}}
-    assert _cause_of(edits, "momentum", "float64") == f"matches if {LEAK}"
+    edit = Edit("activation.tanh", "np.tanh(x)", "np.tanh(x.astype(np.float32)).astype(x.dtype)")
+    assert _cause_of([edit], "momentum", "float64") == f"matches if {LEAK}"
 
 
 def test_what_no_mutation_explains_has_no_cause() -> None:
-    assert _cause_of({"tanh": {"np.tanh(x)": "np.tanh(1.5 * x)"}}, "momentum", "float64") == ""
+    edit = Edit("activation.tanh", "np.tanh(x)", "np.tanh(1.5 * x)")
+    assert _cause_of([edit], "momentum", "float64") == ""
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit("activation.tanh", "np.cosh(x)", "x"),
+        Edit("activation.cosh", "np.tanh(x)", "x"),
+        Edit("activations.tanh", "np.tanh(x)", "x"),
+    ],
+    ids=["text", "function", "module"],
+)
+def test_an_edit_that_does_not_apply_is_an_error(edit: Edit) -> None:
+    mutation = Mutation(name="", rung="step", model="momentum", edits=(edit,))
+    with pytest.raises(ValueError, match="reference has no"):
+        _ = mutation.adapter
+
+
+def test_an_edit_that_cannot_be_imported_leaves_nothing_behind() -> None:
+    edit = Edit("trainer.Trainer", "self._model = model\n", "self._model = (model\n")
+    mutation = Mutation(name="broken", rung="step", model="momentum", edits=(edit,))
+    before = set(sys.modules)
+    with pytest.raises(SyntaxError):
+        _ = mutation.adapter
+    assert set(sys.modules) == before
+
+
+def test_a_spec_that_a_mutation_is_about_is_known() -> None:
+    with pytest.raises(ValueError, match="no spec has the tag dens"):
+        Mutation(name="", rung="step", model="momentum", about=("dens",))
 
 
 _FORMULAS = [
@@ -105,7 +134,7 @@ _FORMULAS = [
 def test_a_suspect_is_a_formula_with_its_own_gradient(name: str) -> None:
     """Along a random direction, by a central difference: see `test_reference` for h and bound."""
     mutation = _BY_NAME[name]
-    probe = probes.of_model(HOSTS[mutation.host], steps=2)
+    probe = probes.of_model(MODELS[mutation.model], steps=2)
     rng = np.random.default_rng(0)
     along = {name: rng.normal(size=probe.weights[name].shape) for name in probe.model.trainable}
 
@@ -127,12 +156,12 @@ def test_the_self_test_says_whether_all_went_well(monkeypatch: pytest.MonkeyPatc
         return selftest.print_self_test(console), console.file.getvalue()
 
     mutation = _BY_NAME["nesterov-ignored"]
-    monkeypatch.setattr(selftest, "HOSTS", {"nesterov": HOSTS["nesterov"]})
+    monkeypatch.setattr(selftest, "MODELS", {"nesterov": MODELS["nesterov"]})
     monkeypatch.setattr(selftest, "MUTATIONS", (mutation,))
     code, text = printed()
     assert code == 0
     assert "matches if nesterov is ignored" in text
-    harmless = Mutation(name="harmless", rung="step", host="nesterov", edits={})
+    harmless = Mutation(name="harmless", rung="step", model="nesterov")
     monkeypatch.setattr(selftest, "MUTATIONS", (mutation, harmless))
     code, text = printed()
     assert code == 1

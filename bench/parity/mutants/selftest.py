@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ...backends import reference
-from ...backends.contract import DType, Execution
-from ..worker.evidence import Evidence, Probe, collect
-from . import probes
-from .ablation import cause
-from .hosts import HOSTS
-from .ladder import Check, RungName, climb
+from ....backends import reference
+from ....backends.contract import DType, Execution
+from ...worker.evidence import Evidence, Probe, collect
+from .. import probes
+from ..ablation import cause
+from ..ladder import Check, RungName, climb
+from .models import MODELS
 from .mutations import MUTATIONS, Mutation
 
 _STEPS = 4
@@ -32,7 +32,7 @@ _STEPS = 4
 class Outcome(Struct, frozen=True):
     """How one backend fared in one dtype: what the ladder said first, why, and who agreed.
 
-    `mutation` is empty, and `expected` None, for the reference itself on a host.
+    `mutation` is empty, and `expected` None, for the reference itself.
     """
 
     mutation: str
@@ -48,28 +48,28 @@ class Outcome(Struct, frozen=True):
         return (self.first_failure.rung if self.first_failure else None) == self.expected
 
 
-def _means_agree(found: Evidence, expected: Evidence) -> bool:
-    return all(np.isclose(np.mean(found[n]), np.mean(expected[n]), rtol=1e-3) for n in expected)
+def _means_agree(actual: Evidence, expected: Evidence) -> bool:
+    return all(np.isclose(np.mean(actual[n]), np.mean(expected[n]), rtol=1e-3) for n in expected)
 
 
-def _last_step_agrees(found: Evidence, expected: Evidence) -> bool:
+def _last_step_agrees(actual: Evidence, expected: Evidence) -> bool:
     last = [name for name in expected if name.startswith("block/")]
-    return _close(found, expected, last, rtol=1)
+    return _close(actual, expected, last, rtol=1)
 
 
-def _agree_without_nan(found: Evidence, expected: Evidence) -> bool:
-    numbers = {name: np.nan_to_num(array) for name, array in found.items()}
+def _agree_without_nan(actual: Evidence, expected: Evidence) -> bool:
+    numbers = {name: np.nan_to_num(array) for name, array in actual.items()}
     return _close(numbers, expected, list(expected), rtol=1e-3)
 
 
-def _outputs_agree(found: Evidence, expected: Evidence) -> bool:
+def _outputs_agree(actual: Evidence, expected: Evidence) -> bool:
     output = [name for name in expected if name.startswith("forward/")][-1:]
-    return _close(found, expected, output, rtol=1e-3)
+    return _close(actual, expected, output, rtol=1e-3)
 
 
-def _close(found: Evidence, expected: Evidence, names: list[str], rtol: float) -> bool:
+def _close(actual: Evidence, expected: Evidence, names: list[str], rtol: float) -> bool:
     return all(
-        found[n].shape == expected[n].shape and np.allclose(found[n], expected[n], rtol=rtol)
+        actual[n].shape == expected[n].shape and np.allclose(actual[n], expected[n], rtol=rtol)
         for n in names
     )
 
@@ -83,20 +83,20 @@ RIVALS: dict[str, Callable[[Evidence, Evidence], bool]] = {
 
 
 def run() -> Iterator[Outcome]:
-    """Try every mutation in each dtype in which it is one, and the reference on every host."""
+    """Try every mutation in each dtype in which it is one, and the reference on every model."""
     for mutation in MUTATIONS:
         for dtype in mutation.dtypes:
-            yield attempt(mutation, mutation.host, dtype)
-    for host in HOSTS:
+            yield attempt(mutation, mutation.model, dtype)
+    for model in MODELS:
         for dtype in get_args(DType):
-            yield attempt(None, host, dtype)
+            yield attempt(None, model, dtype)
 
 
-def attempt(mutation: Mutation | None, host: str, dtype: DType) -> Outcome:
-    """Let the ladder, the ablation and the rivals judge a mutant, or the reference, on a host."""
-    probe = _probe(host)
-    found = _ask(mutation.adapter if mutation else reference, probe, dtype)
-    checks = list(climb(probe, found, dtype))
+def attempt(mutation: Mutation | None, model: str, dtype: DType) -> Outcome:
+    """Let the ladder, the ablation and the rivals judge a mutant, or the reference, on a model."""
+    probe = _probe(model)
+    evidence = _ask(mutation.adapter if mutation else reference, probe, dtype)
+    checks = list(climb(probe, evidence, dtype))
     first_failure = next((check for check in checks if not check.passes), None)
     expected = _ask(reference, probe, "float64")
     return Outcome(
@@ -104,14 +104,14 @@ def attempt(mutation: Mutation | None, host: str, dtype: DType) -> Outcome:
         dtype=dtype,
         expected=mutation.rung if mutation else None,
         first_failure=first_failure,
-        cause=cause(probe, found, dtype, checks) if first_failure else "",
-        passed_by=[name for name, agree in RIVALS.items() if agree(found, expected)],
+        cause=cause(probe, evidence, dtype, checks) if first_failure else "",
+        passed_by=[name for name, agree in RIVALS.items() if agree(evidence, expected)],
     )
 
 
 @cache
-def _probe(host: str) -> Probe:
-    return probes.of_model(HOSTS[host], _STEPS)
+def _probe(model: str) -> Probe:
+    return probes.of_model(MODELS[model], _STEPS)
 
 
 def _ask(adapter: Any, probe: Probe, dtype: DType) -> Evidence:
@@ -150,8 +150,8 @@ def _mutants(outcomes: list[Outcome]) -> Table:
 
 
 def _place(outcome: Outcome) -> str:
-    found = outcome.first_failure.rung if outcome.first_failure else "MISSED"
-    return found if outcome.is_right else f"[red]{found}[/red], expected {outcome.expected}"
+    rung = outcome.first_failure.rung if outcome.first_failure else "MISSED"
+    return rung if outcome.is_right else f"[red]{rung}[/red], expected {outcome.expected}"
 
 
 def markdown(outcomes: list[Outcome]) -> str:
