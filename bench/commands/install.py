@@ -11,9 +11,8 @@ from rich.markup import escape
 from ...backends import NAMES
 from ...models import InputError
 from ...models.toml import closest
+from ..environments import install as installer
 from ..environments.find import Backend
-from ..environments.install import ENVIRONMENTS, InstallError
-from ..environments.install import install as make
 
 
 def install_all(names: tuple[str, ...], console: Console) -> int:
@@ -22,8 +21,8 @@ def install_all(names: tuple[str, ...], console: Console) -> int:
     It does not stop the others. Raises InputError.
     """
     for name in names:
-        if name not in ENVIRONMENTS:
-            known = closest(name, ENVIRONMENTS)
+        if name not in installer.ENVIRONMENTS:
+            known = closest(name, installer.ENVIRONMENTS)
             raise InputError(f'no environment "{name}" to install; {known}')
     names = names or NAMES
     failures = install(names, console)
@@ -42,7 +41,7 @@ def install(names: Sequence[str], console: Console) -> dict[str, str]:
     for name in names:
         try:
             _install_one(name, console)
-        except InstallError as error:
+        except installer.InstallError as error:
             failures[name] = str(error)
             console.print(f"{name}: failed", style="yellow", highlight=False)
     return failures
@@ -52,7 +51,9 @@ def _install_one(name: str, console: Console) -> None:
     if not console.is_terminal:
         console.print(f"{name}: installing")
     with console.status(f"{name}: installing") as status:
-        python = make(name, lambda line: status.update(f"{name}: {escape(line[:100])}"))
+        python = installer.install(
+            name, lambda line: status.update(f"{name}: {escape(line[:100])}")
+        )
     console.print(f"{name}: ready, {python}", highlight=False, soft_wrap=True)
 
 

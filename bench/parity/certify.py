@@ -273,7 +273,7 @@ class _Interview:
         """Run one worker and pass on its answers; return what its death means, if it died."""
         assert self._backend.python
         variables = worker_variables(self._threads, str(self._folder.parent / "code.zip"))
-        command = [self._backend.python, "-P", "-m", f"{_ROOT}.bench.parity.prober", "."]
+        command = [self._backend.python, "-P", "-m", f"{_ROOT}.bench.worker.probe", "."]
         heard = monotonic()
         with started(command, self._folder, variables) as process:
             while process.poll() is None:

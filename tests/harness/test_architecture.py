@@ -1,11 +1,13 @@
-"""Who may import whom: read from the source with `ast`."""
+"""Who may import whom, and what lies where: read from the source with `ast`."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +23,21 @@ _MAY_IMPORT = {
     "backends": {"backends", "models"},
     "bench": set(_PACKAGES),
 }
+# A room may import those on later lines; what lies beside rooms is one of its own. The rivals are
+# imported by name, in their own process.
+_FLOORS = (
+    {"cli"},
+    {"options"},
+    {"commands"},
+    {"training", "timing"},
+    {"parity", "report"},
+    {"workload", "checks"},
+    {"results"},
+    {"environments"},
+    {"worker"},
+    {"rivals"},
+)
+_FLOOR = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}
 _NATIVE = Path("bench/rivals/native")
 _FRAMEWORKS = {module for modules in FRAMEWORKS.values() for module in modules} - {"numpy"}
 _GONE = (
@@ -32,16 +49,46 @@ _FILES = [
 ]
 
 
-def _imports(path: Path) -> Iterator[str]:
-    """Yield every module that a file imports, relative ones resolved: `bakeoff.models.layers`."""
+def _name(path: Path) -> str:
+    module = path.parent if path.stem == "__init__" else path.with_suffix("")
+    return ".".join(["bakeoff", *module.parts])
+
+
+_MODULES = {_name(path): path for path in _FILES}
+
+
+@cache
+def _imports(path: Path) -> list[str]:
+    """Return all that a file imports, relative names resolved: `bakeoff.models.layers`.
+
+    What is imported for a type checker alone is not among them.
+    """
+    tree = ast.parse((_ROOT / path).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
     parents = ["bakeoff", *path.parent.parts]
-    for node in ast.walk(ast.parse((_ROOT / path).read_text(encoding="utf-8"))):
+    names = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = parents[: len(parents) + 1 - node.level] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            names += [f"{module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def _modules(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports, or imports something of."""
+    ours = (name for name in _imports(path) if name.startswith("bakeoff."))
+    return {name if name in _MODULES else name.rpartition(".")[0] for name in ours}
+
+
+def _external(path: Path) -> set[str]:
+    """Return the libraries that a file imports."""
+    roots = {name.partition(".")[0] for name in _imports(path)}
+    return roots - sys.stdlib_module_names - {"bakeoff"}
 
 
 @pytest.mark.parametrize("path", _FILES, ids=str)
@@ -52,14 +99,64 @@ def test_imports_go_one_way(path: Path) -> None:
             assert name.split(".")[1] in allowed, name
 
 
+@pytest.mark.parametrize("path", [p for p in _FILES if p.parts[0] == "bench"], ids=str)
+def test_the_rooms_of_bench_import_downwards(path: Path) -> None:
+    if path == Path("bench/__init__.py"):
+        assert not _imports(path)
+        return
+    room = Path(path.parts[1]).stem
+    for module in _modules(path):
+        if module.startswith("bakeoff.bench."):
+            other = module.split(".")[2]
+            assert other == room or _FLOOR[other] > _FLOOR[room], module
+
+
+def test_every_room_has_its_floor() -> None:
+    rooms = {Path(p.parts[1]).stem for p in _FILES if p.parts[0] == "bench"} - {"__init__"}
+    assert rooms == set(_FLOOR)
+
+
+def test_no_import_comes_round_to_its_beginning() -> None:
+    graph = {module: _modules(path) - {module} for module, path in _MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_a_worker_needs_numpy_and_msgspec_alone() -> None:
+    """It is started by the framework's interpreter, in which nothing else is installed."""
+    open_ones = [module for module in _MODULES if module.startswith("bakeoff.bench.worker")]
+    closure: set[str] = set()
+    while open_ones:
+        module = open_ones.pop()
+        closure.add(module)
+        open_ones += _modules(_MODULES[module]) - closure
+    for module in sorted(closure):
+        allowed = ("bakeoff.models", "bakeoff.backends", "bakeoff.bench.worker")
+        assert module.startswith(allowed), module
+        assert _external(_MODULES[module]) <= {"numpy", "msgspec"}, module
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
+def test_a_file_is_read_in_a_sitting(path: Path) -> None:
+    assert len((_ROOT / path).read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_the_packages_that_are_installed_are_those_in_the_folders() -> None:
+    with (_ROOT / "pyproject.toml").open("rb") as file:
+        listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    folders = {name for name, path in _MODULES.items() if path.stem == "__init__"}
+    assert listed == sorted({*folders, "bakeoff.conformance"})
+
+
 @pytest.mark.parametrize("path", _FILES, ids=str)
 def test_a_framework_is_imported_in_its_own_files_alone(path: Path) -> None:
     """Its adapter's, and the loop written by hand."""
     backend = path.parts[1] if path.parts[0] == "backends" else path.stem
     has_own = path.parts[0] == "backends" or path.parent == _NATIVE
-    own = set(FRAMEWORKS.get(backend, ())) if has_own else set()
-    for name in _imports(path):
-        assert name.partition(".")[0] not in _FRAMEWORKS - own, name
+    allowed = set(FRAMEWORKS.get(backend, ())) if has_own else set()
+    assert not _external(path) & (_FRAMEWORKS - allowed)
 
 
 _PEERS = [
@@ -69,22 +166,20 @@ _PEERS = [
 
 @pytest.mark.parametrize("path", _PEERS, ids=str)
 def test_a_peer_imports_numpy_and_its_own_library_alone(path: Path) -> None:
-    imported = {name.partition(".")[0] for name in _imports(path)}
-    assert len(imported - sys.stdlib_module_names - {"numpy"}) == 1
+    assert len(_external(path) - {"numpy"}) == 1
+    assert not _modules(path)
 
 
 @pytest.mark.parametrize("path", [path for path in _FILES if path.parent == _NATIVE], ids=str)
 def test_a_loop_by_hand_has_no_code_of_ours(path: Path) -> None:
-    own = {*FRAMEWORKS.get(path.stem, ()), *sys.stdlib_module_names, "numpy"}
-    for name in _imports(path):
-        assert name.partition(".")[0] in own, name
+    assert _external(path) <= {*FRAMEWORKS.get(path.stem, ()), "numpy"}
+    assert not _modules(path)
 
 
 def test_the_checks_above_see_imports() -> None:
-    assert "torch" in {
-        name.partition(".")[0] for name in _imports(Path("backends/torch/layers.py"))
-    }
-    assert "bakeoff.models.Model" in set(_imports(Path("backends/torch/__init__.py")))
+    assert "torch" in _external(Path("backends/torch/layers.py"))
+    assert "bakeoff.models.Model" in _imports(Path("backends/torch/__init__.py"))
+    assert "bakeoff.backends.contract" in _modules(Path("backends/torch/layers.py"))
 
 
 @pytest.mark.parametrize("path", _FILES, ids=str)
@@ -99,7 +194,7 @@ def test_nothing_deprecated_is_imported() -> None:
     free = [
         path.parent if path.stem == "__init__" else path.with_suffix("")
         for path in _FILES
-        if path.stem not in set(NAMES) - {"numpy"} and path.parent.name not in ("native", "peers")
+        if not any(part in {*_FRAMEWORKS, "native", "peers"} for part in path.parts)
     ]
     imports = "\n".join(f"import bakeoff.{'.'.join(path.parts)}" for path in free)
     done = subprocess.run(
@@ -116,11 +211,16 @@ def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse((_ROOT / path).read_text(encoding="utf-8")))
 
 
-def test_one_file_per_backend() -> None:
-    for name in NAMES:
-        assert (_ROOT / "backends" / name / "__init__.py").is_file()
-        pins = (_ROOT / "backends" / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
-        assert all("==" in line for line in pins.splitlines())
+@pytest.mark.parametrize("backend", [*NAMES, "reference"])
+def test_every_backend_has_the_same_files(backend: str) -> None:
+    files = {path.stem for path in _FILES if path.parent == Path("backends", backend)}
+    assert files >= {"__init__", "layers", "losses", "optimizers", "trainer"}
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_a_backend_is_pinned(backend: str) -> None:
+    pins = (_ROOT / "backends" / "requirements" / f"{backend}.txt").read_text(encoding="utf-8")
+    assert all("==" in line for line in pins.splitlines())
 
 
 def test_the_package_carries_its_licence() -> None:
@@ -131,6 +231,8 @@ def test_the_package_carries_its_licence() -> None:
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["show", "lenet5"]])
 def test_the_command_line_imports_nothing_heavy(command: list[str]) -> None:
     heavy = _FRAMEWORKS | {"pandas", "matplotlib", "altair", "sklearn", "scipy", "mlxtend"}
+    if "--help" in command:
+        heavy |= {"numpy", "msgspec", "filelock", "bakeoff.models"}
     script = (
         "import sys; from bakeoff.bench.cli import main\n"
         "try: main()\n"

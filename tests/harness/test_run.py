@@ -291,12 +291,12 @@ def test_a_disk_that_fills_while_the_run_is_written_leaves_nothing(
 def test_a_disk_that_fills_while_the_report_is_written_keeps_the_records(
     bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bakeoff.bench.commands import run as compare
+    from bakeoff.bench.commands import report
 
     def full(summary: object, folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compare, "write_report", full)
+    monkeypatch.setattr(report, "write_reports", full)
     outcome = bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
     assert outcome.code == 2
     assert "bakeoff report" in outcome.err

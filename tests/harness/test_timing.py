@@ -21,11 +21,11 @@ from msgspec import structs
 
 from bakeoff import models
 from bakeoff.backends.contract import Execution
-from bakeoff.bench.commands.bench import seconds_of
 from bakeoff.bench.results import stats
 from bakeoff.bench.results.stats import Interval
 from bakeoff.bench.results.summary import Measurement, Parity
 from bakeoff.bench.timing import analysis, comparison, session
+from bakeoff.bench.timing.plan import seconds_of
 from bakeoff.bench.timing.race import Entrant, Race
 from bakeoff.bench.worker import records
 from bakeoff.bench.worker.records import Feed, Measured, Record, Refused, Sample
