@@ -59,10 +59,9 @@ def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
     `torch-a` is torch, in the interpreter that `pythons` gives it. Raises InputError for an unknown
     backend, or a `--python` that is no interpreter of it.
     """
-    if is_alias(adapter) and adapter in pythons:
-        name, adapter = adapter, adapter.partition("-")[0]
-    else:
-        name = _check_name(adapter)
+    name = _shown_name(adapter, pythons)
+    if name == adapter and is_alias(name):
+        adapter = adapter.partition("-")[0]
     modules = _modules(adapter)
     if adapter.endswith(".py"):
         adapter = str(Path(adapter).resolve())
@@ -94,7 +93,7 @@ def find_all(
     """
     aliases = tuple(name for name in pythons if is_alias(name))
     names = asked or aliases or NAMES
-    if unknown := sorted(set(pythons) - {Path(n).stem.rpartition(".")[2] for n in names}):
+    if unknown := sorted(set(pythons) - {_shown_name(name, pythons) for name in names}):
         raise InputError(f"--python {unknown[0]}=...: no such backend in this run")
     for name in names:
         backend = find(name, pythons)
@@ -170,8 +169,10 @@ def describe(backend: Backend) -> Description | str:
         return lines[-1] if lines else f"exit code {outcome.returncode}"
 
 
-def _check_name(adapter: str) -> str:
+def _shown_name(adapter: str, pythons: Mapping[str, Path]) -> str:
     """Return the name that tables show; InputError if there can be no such adapter."""
+    if is_alias(adapter) and adapter in pythons:
+        return adapter
     if adapter.endswith(".py"):
         if not Path(adapter).is_file():
             raise InputError(f"no adapter at {adapter}; give the path of a .py file")

@@ -217,6 +217,18 @@ def test_two_environments_of_one_framework(bakeoff: Command, workload: Path) -> 
     assert set(_certificates(outcome)) == {"numpy-a", "numpy-b"}
 
 
+def test_a_module_is_given_its_interpreter_by_its_last_name(
+    bakeoff: Command, workload: Path
+) -> None:
+    import sys
+
+    outcome = bakeoff("parity", workload, "--mode", "eager", "--json",
+                      "--backend", "bakeoff.backends.reference",
+                      "--python", f"reference={sys.executable}")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert set(_certificates(outcome)) == {"reference"}
+
+
 def test_the_output_folder(bakeoff: Command, workload: Path) -> None:
     bakeoff("parity", workload, "--backend", "numpy", "--output", "out")
     assert {path.name for path in Path("out").iterdir()} == {"certificates.json", "parity.png"}
