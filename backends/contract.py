@@ -154,9 +154,9 @@ def refuse_unsupported(adapter: Adapter, model: Model, execution: Execution) -> 
     for choice in (execution.mode, execution.dtype):
         if choice in adapter.UNSUPPORTED:
             raise Unsupported(f"{choice}: {adapter.UNSUPPORTED[choice]}")
-    if execution.device not in (found := adapter.devices()):
+    if execution.device not in (usable := adapter.devices()):
         raise Unsupported(
-            f"device {execution.device}: this installed build has {', '.join(found)}; "
+            f"device {execution.device}: this installed build has {', '.join(usable)}; "
             "choose one of them with --device, or install a build with that device"
         )
     parts: list[tuple[str, Any, Mapping[type, Any]]] = [

@@ -57,14 +57,14 @@ def read_archive(archive: Archive, request: Request) -> list[File]:
 def _find(folder: Path) -> list[Path]:
     """Return the paths of the four files in this folder, or none when it has none of them."""
     choices = [(folder / f"{name}.gz", folder / name) for name in FILES]
-    found = [next((path for path in paths if path.is_file()), None) for paths in choices]
-    missing = [name for name, path in zip(FILES, found, strict=True) if path is None]
+    paths_given = [next((path for path in paths if path.is_file()), None) for paths in choices]
+    missing = [name for name, path in zip(FILES, paths_given, strict=True) if path is None]
     if missing and len(missing) < len(FILES):
         raise InputError(
             f'"{folder}" lacks {", ".join(missing)} (plain or .gz), expected all four IDX files; '
             f"add the missing or remove the others"
         )
-    return [path for path in found if path is not None]
+    return [path for path in paths_given if path is not None]
 
 
 def _refuse_others(archive: Archive, files: list[File]) -> None:

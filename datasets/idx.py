@@ -35,8 +35,8 @@ def _read(file: File, dimensions: int) -> NDArray[np.uint8]:
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise _error(file, f"starts with {data[:4]!r}", expected)
     if data[3] != dimensions:
-        found = KINDS.get(data[3])
-        raise _error(file, f"has {data[3]} dimensions" + f" ({found})" * bool(found), expected)
+        kind = KINDS.get(data[3])
+        raise _error(file, f"has {data[3]} dimensions" + f" ({kind})" * bool(kind), expected)
     start = 4 + 4 * dimensions
     if len(data) < start:
         raise _error(file, f"ends inside its header, after {len(data)} bytes", expected)
@@ -58,5 +58,5 @@ def _decompressed(file: File) -> bytes:
         raise _error(file, f"cannot be decompressed ({error})", "a whole gzip file") from error
 
 
-def _error(file: File, found: str, expected: str) -> InputError:
-    return InputError(f'"{file.path}" {found}, expected {expected}; download the file again')
+def _error(file: File, problem: str, expected: str) -> InputError:
+    return InputError(f'"{file.path}" {problem}, expected {expected}; download the file again')

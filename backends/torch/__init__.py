@@ -69,7 +69,11 @@ def build(
 
 def settings(execution: Execution) -> dict[str, str]:
     """Return what `build` fixes that matters for speed or rounding, in PyTorch's words."""
-    fixed = {"memory format": "channels_last", "optimizer": "fused=True"}
+    fixed = {
+        "memory format": "channels_last",
+        "optimizer": "fused=True",
+        "by formula": "Hardsigmoid, RMSprop, Adagrad, the running variance of batch_norm",
+    }
     if execution.mode == "compiled":
         fixed["torch.compile"] = (
             "fullgraph=True, automatic_dynamic_shapes=False, guards on the arguments alone"

@@ -25,11 +25,11 @@ from ..parity.certify import certify
 from ..parity.judge import Claim
 from ..results.status import status_of
 from ..results.summary import Summary
-from ..timing import session, work
+from ..timing import session
 from ..timing.aggregate import Certificates, summarize
 from ..timing.plan import Request, entrant_name, race_name, races
 from ..timing.race import Race
-from ..timing.work import TimedWork
+from ..timing.work import TimedWork, find
 from ..worker.records import Record, ending
 from ..worker.task import Task
 from .report import show
@@ -45,7 +45,7 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
         check_execution(execution.device, execution.threads)
     check_output(request.output)
     check_unique(list(request.names), "workload")
-    works = [work.find(name, request.data_dir) for name in request.names]
+    works = [find(name, request.data_dir) for name in request.names]
     backends = list(_backends(request, console))
     if not backends:
         raise InputError("no backend can run; run: bakeoff install")

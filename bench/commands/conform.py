@@ -114,13 +114,13 @@ def _run(python: str, adapter: str, tools: Path) -> list[Result]:
 def _read(report: Path) -> Iterator[Result]:
     for case in ElementTree.parse(report).iter("testcase"):
         properties = {p.get("name"): p.get("value") for p in case.iter("property")}
-        of = properties.get("case")
+        case_id = properties.get("case")
         name = case.get("name", "")
         verdict, reason = _verdict(case)
         yield Result(
             test=name.partition("[")[0],
             id=name,
-            construct=of and re.split(r"-", of)[0],
+            construct=case_id and re.split(r"-", case_id)[0],
             verdict=verdict,
             reason=reason,
         )
@@ -128,8 +128,8 @@ def _read(report: Path) -> Iterator[Result]:
 
 def _verdict(case: ElementTree.Element) -> tuple[Verdict, str]:
     for tag in ("failure", "error"):
-        if (found := case.find(tag)) is not None:
-            return "FAIL", (found.get("message") or "").splitlines()[0]
+        if (outcome := case.find(tag)) is not None:
+            return "FAIL", (outcome.get("message") or "").splitlines()[0]
     if (skipped := case.find("skipped")) is not None:
         return "unsupported", skipped.get("message") or ""
     return "pass", ""
@@ -179,7 +179,7 @@ def _print_reasons(results: list[Result], console: Console) -> None:
             console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     tested = {r.construct for r in results if r.verdict != "unsupported"}
     for reason in dict.fromkeys(r.reason for r in results if r.verdict == "unsupported"):
-        found = dict.fromkeys(r.construct for r in results if r.reason == reason)
-        words = ", ".join(word for word in found if word and word not in tested)
+        constructs = dict.fromkeys(r.construct for r in results if r.reason == reason)
+        words = ", ".join(word for word in constructs if word and word not in tested)
         line = f"unsupported ({words or 'in some cases'}): {reason}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)

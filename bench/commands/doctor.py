@@ -93,8 +93,8 @@ def _backend(name: str) -> Check:
         return Check(name, False, str(backend.reason), str(backend.fix))
     described = describe(backend)
     if isinstance(described, str):
-        found = f"{backend.python}: {described}"
-        return Check(name, False, found, f"bakeoff install {name}")
+        broken = f"{backend.python}: {described}"
+        return Check(name, False, broken, f"bakeoff install {name}")
     return Check(
         name, True, f"{described.version}, {' '.join(described.devices)}, {backend.python}"
     )

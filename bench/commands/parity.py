@@ -98,12 +98,12 @@ def self_test(console: Console) -> int:
 
 def probe(name: str, steps: int, data_dir: Path | None) -> Probe:
     """Return the probe of a workload, or of a model. InputError if there is neither."""
-    found = workload.find(name)
-    if isinstance(found, Model):
-        return probes.of_model(found, steps)
-    dataset = load(found.dataset, data_dir=data_dir)
-    workload.check(found, dataset)
-    return probes.of_workload(found.model, dataset, steps)
+    work = workload.find(name)
+    if isinstance(work, Model):
+        return probes.of_model(work, steps)
+    dataset = load(work.dataset, data_dir=data_dir)
+    workload.check(work, dataset)
+    return probes.of_workload(work.model, dataset, steps)
 
 
 def _certify(claims: list[Claim], request: Request, console: Console) -> list[Certificate]:

@@ -144,8 +144,8 @@ def _workload_rows() -> list[list[str]]:
 
 
 def _model_rows() -> list[list[str]]:
-    found = [models.read(name) for name in models.zoo()]
-    return [[m.name, show(m.input), f"{m.cost.parameters:,}", m.description] for m in found]
+    zoo = [models.read(name) for name in models.zoo()]
+    return [[m.name, show(m.input), f"{m.cost.parameters:,}", m.description] for m in zoo]
 
 
 def _dataset_rows() -> list[list[str]]:

@@ -13,7 +13,7 @@ from .tolerance import Oracle
 
 def cause(
     probe: Probe,
-    found: Evidence,
+    evidence: Evidence,
     dtype: DType,
     checks: Sequence[Check],
     deviations: Sequence[Deviation] = (),
@@ -26,7 +26,7 @@ def cause(
     def height(oracle: Oracle) -> int:
         """Return how many rungs are passed; 0 if it is no help on the failing one: most are not."""
         for rungs in ((failing,), RUNGS):
-            for check in climb(probe, found, dtype, oracle, rungs):
+            for check in climb(probe, evidence, dtype, oracle, rungs):
                 if not check.passes:
                     return RUNGS.index(check.rung) if rungs == RUNGS else 0
         return len(RUNGS)

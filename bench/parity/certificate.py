@@ -46,12 +46,12 @@ class Certificate(Struct, frozen=True, kw_only=True):
     @property
     def rungs(self) -> list[Rung]:
         """The rungs that were climbed, in order."""
-        found = []
+        rungs = []
         for name in RUNGS:
             if checks := [check for check in self.checks if check.rung == name]:
                 worst = max(checks, key=lambda check: (bool(check.problem), check.ratio))
-                found.append(Rung(name, all(check.passes for check in checks), worst))
-        return found
+                rungs.append(Rung(name, all(check.passes for check in checks), worst))
+        return rungs
 
     @property
     def noise_ratio(self) -> float:

@@ -66,23 +66,23 @@ def certify(
     its certificate says what happened.
     """
     keys = _keys(claims)
-    found: dict[int, Certificate] = {}
+    certificates: dict[int, Certificate] = {}
     for index, key in enumerate(keys):
         if use_cache and (cached := _cached(key)):
-            found[index] = cached
+            certificates[index] = cached
             progress(cached)
-    missing = [(i, claim) for i, claim in enumerate(claims) if i not in found]
+    missing = [(i, claim) for i, claim in enumerate(claims) if i not in certificates]
     for index, certificate in _ask(missing, keys, timeout):
-        found[index] = certificate
+        certificates[index] = certificate
         if certificate.verdict != "error":
             _store(certificate)
         progress(certificate)
-    return [found[index] for index in range(len(claims))]
+    return [certificates[index] for index in range(len(claims))]
 
 
 def _keys(claims: list[Claim]) -> list[str]:
     """Return the hash of all that each certificate depends on."""
-    code, host = _code_hash(), machine.look()
+    code, here = _code_hash(), machine.look()
     pythons = sorted({claim.backend.python or "" for claim in claims})
     with ThreadPoolExecutor() as pool:
         packages = dict(zip(pythons, pool.map(_packages, pythons), strict=True))
@@ -94,8 +94,8 @@ def _keys(claims: list[Claim]) -> list[str]:
             code,
             _adapter_hash(claim.backend.adapter),
             packages[claim.backend.python or ""],
-            host.cpu,
-            sorted(host.variables.items()),
+            here.cpu,
+            sorted(here.variables.items()),
             probes[id(claim.probe)],
             claim.execution,
             claim.name,

@@ -42,15 +42,15 @@ def judge(claim: Claim, key: str, answer_file: Path) -> Certificate:
     )
     if answer.status != "ok":
         return judged
-    found = read_arrays(answer_file.with_suffix(".npz"))
+    evidence = read_arrays(answer_file.with_suffix(".npz"))
     dtype = claim.execution.dtype
     oracle = Oracle(claim.probe.model, dtype, deviations=answer.deviations)
-    checks = list(climb(claim.probe, found, dtype, oracle))
+    checks = list(climb(claim.probe, evidence, dtype, oracle))
     judged = structs.replace(
         judged, checks=checks, deviations=[deviation.reason for deviation in oracle.deviations]
     )
     if all(check.passes for check in checks):
         return judged
     return structs.replace(
-        judged, verdict="fail", cause=cause(claim.probe, found, dtype, checks, answer.deviations)
+        judged, verdict="fail", cause=cause(claim.probe, evidence, dtype, checks, answer.deviations)
     )

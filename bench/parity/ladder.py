@@ -41,7 +41,7 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def climb(
     probe: Probe,
-    found: Evidence,
+    evidence: Evidence,
     dtype: DType,
     oracle: Oracle | None = None,
     rungs: Collection[RungName] = RUNGS,
@@ -54,15 +54,17 @@ def climb(
     oracle = oracle or Oracle(probe.model, dtype)
     if "weights" in rungs:
         exact = {name: Expected(w, np.zeros(w.shape)) for name, w in probe.weights.items()}
-        yield from compare("weights", 0, under("weights", found), exact, dtype)
+        yield from compare("weights", 0, under("weights", evidence), exact, dtype)
 
     state = State.start(oracle.model, probe.weights)
     if not _BEFORE_TRAINING.isdisjoint(rungs):
         first = oracle.derivatives(state, probe.batches[0])
         checks = [
-            *compare("forward", 0, under("forward", found), _under("forward", first), dtype),
-            *compare("loss", 0, _one("loss", found), {"loss": first["loss"]}, dtype),
-            *compare("gradients", 0, under("gradients", found), _under("gradients", first), dtype),
+            *compare("forward", 0, under("forward", evidence), _under("forward", first), dtype),
+            *compare("loss", 0, _only("loss", evidence), {"loss": first["loss"]}, dtype),
+            *compare(
+                "gradients", 0, under("gradients", evidence), _under("gradients", first), dtype
+            ),
         ]
         yield from (check for check in checks if check.rung in rungs)
 
@@ -75,15 +77,15 @@ def climb(
         if rung in rungs:
             expected = oracle.after(state, batches)
             reached = state.step + len(batches)
-            checks = list(compare(rung, reached, under(stage, found), expected, dtype))
+            checks = list(compare(rung, reached, under(stage, evidence), expected, dtype))
             yield from checks
             if any(check.problem for check in checks):
                 return  # there is no state to go on from
-        state = State.of(under(f"{stage}/weights", found), under(f"{stage}/state", found))
+        state = State.of(under(f"{stage}/weights", evidence), under(f"{stage}/state", evidence))
 
     if "evaluation" in rungs:
         logits = oracle.evaluation(state, probe.batches[0])
-        yield from compare("evaluation", state.step, _one("evaluation", found), logits, dtype)
+        yield from compare("evaluation", state.step, _only("evaluation", evidence), logits, dtype)
 
 
 def compare(
@@ -143,5 +145,5 @@ def _under(prefix: str, expected: dict[str, Expected]) -> dict[str, Expected]:
     return under(prefix, expected)  # type: ignore[arg-type, return-value]
 
 
-def _one(name: str, found: Evidence) -> Evidence:
-    return {name: found[name]} if name in found else {}
+def _only(name: str, evidence: Evidence) -> Evidence:
+    return {name: evidence[name]} if name in evidence else {}

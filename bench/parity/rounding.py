@@ -109,9 +109,9 @@ def rounded(
     pattern: float = PATTERNS[0],
 ) -> Rounded:
     """Return a float32 copy of an array that carries an order and a disturbance."""
-    found = array.astype(np.float32).view(Rounded)
-    found.order, found.disturbance, found.pattern = order, disturbance, pattern
-    return found
+    copy = array.astype(np.float32).view(Rounded)
+    copy.order, copy.disturbance, copy.pattern = order, disturbance, pattern
+    return copy
 
 
 def _plain(a: Any) -> Any:
@@ -135,8 +135,8 @@ def _sum(a: np.ndarray, order: Order, axis: Any = 0, **options: Any) -> Any:
     total = None
     for part in order(a.shape[axes[0]]):
         index[axes[0]] = part
-        one = np.add.reduce(a[tuple(index)], axis=axis, **options)
-        total = one if total is None else total + one
+        part_sum = np.add.reduce(a[tuple(index)], axis=axis, **options)
+        total = part_sum if total is None else total + part_sum
     return total
 
 

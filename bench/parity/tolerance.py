@@ -131,18 +131,18 @@ class Oracle:
         rounding = {name: np.zeros_like(a) for name, a in state.arrays.items()}
         losses: list[Expected] = []
         for batch in batches:
-            centre, own = self._measured(here, batch, self._ask_derivatives, strays)
+            centre, of_strays = self._measured(here, batch, self._ask_derivatives, strays)
             if len(losses) + 1 < len(batches):
                 strays = [
                     stray._replace(state=self._step(stray.state, values))
-                    for stray, values in zip(strays, own, strict=True)
+                    for stray, values in zip(strays, of_strays, strict=True)
                 ]
             exact, loss = _values(centre), centre["loss"]
-            found = [exact if way is here else self._exact(way, batch) for way in moved]
-            spread = max(abs(values["loss"] - loss.value) for values in found)
+            derivatives = [exact if way is here else self._exact(way, batch) for way in moved]
+            spread = max(abs(values["loss"] - loss.value) for values in derivatives)
             losses.append(Expected(loss.value, loss.allowed + spread))
             reached = self._step(here, exact)
-            ways = list(zip(moved, found, (1, -1), strict=True))
+            ways = list(zip(moved, derivatives, (1, -1), strict=True))
             brought = [self._step(way, values) for way, values, _ in ways]
             added = [self._step(here, exact, sign, centre) for _, _, sign in ways]
             own_rounding = {
@@ -191,13 +191,13 @@ class Oracle:
     def _step(
         self,
         state: State,
-        found: Values,
+        derivatives: Values,
         sign: int = 0,
         measured: dict[str, Expected] | None = None,
     ) -> State:
         """Take a step with the gradients found; moved, with a sign, by all that is allowed."""
         optimizer = self.model.optimizer
-        gradients = {name: found[f"gradients/{name}"] for name in self.model.trainable}
+        gradients = {name: derivatives[f"gradients/{name}"] for name in self.model.trainable}
         clipped = self._adapter.clip(optimizer, gradients)
         if measured:
             off = {name: measured[f"gradients/{name}"].allowed for name in gradients}
@@ -208,7 +208,7 @@ class Oracle:
         slots = {name: slot.copy() for name, slot in state.slots.items()}
         unclipped = structs.replace(optimizer, clip_value=None, clip_norm=None)
         self._adapter.take_step(unclipped, weights, clipped, slots, state.step)
-        weights |= {name: found[f"statistics/{name}"] for name in self._running}
+        weights |= {name: derivatives[f"statistics/{name}"] for name in self._running}
         return State(weights, slots, state.step + 1)
 
     def _off_when_clipped(self, gradients: Weights, clipped: Weights, off: Weights) -> Weights:
@@ -243,15 +243,15 @@ class Oracle:
 
     def _ask_derivatives(self, trainer: Trainer, batch: Batch) -> Values:
         batch = trainer.stage(*batch)
-        found = {f"forward/{key}": a for key, a in trainer.activations(batch).items()}
+        values = {f"forward/{key}": a for key, a in trainer.activations(batch).items()}
         loss, gradients = trainer.gradients(batch)
-        found["loss"] = np.array(loss)
-        found |= {f"gradients/{name}": gradient for name, gradient in gradients.items()}
+        values["loss"] = np.array(loss)
+        values |= {f"gradients/{name}": gradient for name, gradient in gradients.items()}
         if self._running:
             trainer.train([batch])
             moved = trainer.weights()
-            found |= {f"statistics/{name}": moved[name] for name in self._running}
-        return found
+            values |= {f"statistics/{name}": moved[name] for name in self._running}
+        return values
 
     def _strays(self, state: State) -> list[_Stray]:
         """Return the roundings of the formulas in float32 that measure the noise, at a state."""
@@ -268,14 +268,14 @@ class Oracle:
     ) -> tuple[dict[str, Expected], list[Values]]:
         """Return what is expected at a state, and what each stray found at its own."""
         exact = ask(self._trainer(state, "float64"), batch)
-        own = [self._ask_stray(stray, batch, ask) for stray in strays]
+        of_strays = [self._ask_stray(stray, batch, ask) for stray in strays]
         a_priori = MULTIPLE * UNIT["float32"]
         if self._dtype == "float64":
             a_priori = gamma(self.model, len(batch[0]))
         expected = {}
         for name, value in exact.items():
             noise, kinks = 0.0, dict.fromkeys(PATTERNS, 0.0)
-            for stray, values in zip(strays, own, strict=True):
+            for stray, values in zip(strays, of_strays, strict=True):
                 distance = _largest(values[name] - value)
                 if stray.disturbance:
                     kinks[stray.pattern] += distance  # of what flips either way, any part may
@@ -286,7 +286,7 @@ class Oracle:
             kink = max(kinks.values())
             allowed = smooth + (kink if kink > _KINK * smooth else 0.0)
             expected[name] = Expected(value, np.full(value.shape, allowed))
-        return expected, own
+        return expected, of_strays
 
     def _ask_stray(self, stray: _Stray, batch: Batch, ask: Ask) -> Values:
         how, state = stray[:3], stray.state
@@ -294,8 +294,8 @@ class Oracle:
         weights: Weights = {n: rounded(w, *how) for n, w in state.weights.items()}
         targets = y if y.dtype.kind == "i" else y.astype(np.float32)
         trainer = self._trainer(State(weights, state.slots, state.step), "float32")
-        found = ask(trainer, (rounded(x, *how), targets, masks))
-        return {name: np.asarray(value) for name, value in found.items()}
+        values = ask(trainer, (rounded(x, *how), targets, masks))
+        return {name: np.asarray(value) for name, value in values.items()}
 
     def _trainer(self, state: State, dtype: DType) -> Trainer:
         execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
@@ -316,7 +316,7 @@ class _Stray(NamedTuple):
 
 
 def _values(expected: dict[str, Expected]) -> Values:
-    return {name: one.value for name, one in expected.items()}
+    return {name: each.value for name, each in expected.items()}
 
 
 def _farthest(states: list[State], name: str, value: np.ndarray) -> np.ndarray:

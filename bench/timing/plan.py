@@ -71,10 +71,10 @@ def rivals_asked(native: bool, peers: bool, phases: Sequence[Phase]) -> Rivals |
 
 def seconds_of(text: str) -> float:
     """Return the seconds of `90s`, `10min` or `1h`. Raises InputError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text)
-    if not found or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text)
+    if not match or not float(match[1]):
         raise InputError(f'--budget "{text}": expected a time such as 90s, 10min or 1h')
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def races(

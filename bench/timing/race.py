@@ -39,7 +39,7 @@ class Entrant:
     @property
     def ended_badly(self) -> bool:
         """Whether it did not finish: that is its result, and it is not tried again."""
-        return any(not isinstance(found[-1], Measured) for found in self.processes)
+        return any(not isinstance(journal[-1], Measured) for journal in self.processes)
 
 
 @dataclass
@@ -68,10 +68,10 @@ class Race:
     def rivals(self) -> list[list[Record]]:
         """What the processes of a rival recorded."""
         return [
-            found
+            journal
             for entrant in self.entrants
             if entrant.task.as_rival
-            for found in entrant.processes
+            for journal in entrant.processes
         ]
 
     @property

@@ -64,9 +64,9 @@ def _due(races: Sequence[Race]) -> list[Race]:
     if few := [race for race in alive if _runs(race) < _LEAST_PROCESSES]:
         return few
     widths = {
-        id(race): found
+        id(race): half_width
         for race in alive
-        if _runs(race) < _MOST_PROCESSES and (found := width(race)) > _NARROW
+        if _runs(race) < _MOST_PROCESSES and (half_width := width(race)) > _NARROW
     }
     middle = median_high(widths.values()) if widths else 0.0
     return [race for race in alive if widths.get(id(race), -1.0) >= middle]
@@ -81,9 +81,9 @@ def width(race: Race) -> float:
     as it is those that are compared; of its speed, if it is alone.
     """
     feed = race.task.feeds[0]
-    found = [analysis.turns(entrant.processes, entrant.task, feed) for entrant in race.alive]
-    fastest = max(found, key=_speed)
-    intervals = [turn_ratio(fastest, other) for other in found if other is not fastest]
+    speeds = [analysis.turns(entrant.processes, entrant.task, feed) for entrant in race.alive]
+    fastest = max(speeds, key=_speed)
+    intervals = [turn_ratio(fastest, other) for other in speeds if other is not fastest]
     if not intervals:
         intervals = [bootstrap_median(by_process(fastest))]
     return max(_relative_width(interval) for interval in intervals)

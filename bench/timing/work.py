@@ -51,12 +51,12 @@ def find(name: str, data_dir: Path | None) -> TimedWork:
 
     Raises InputError.
     """
-    found = workload.find(name)
-    if isinstance(found, Model):
-        return _of_model(found)
-    dataset = load(found.dataset, data_dir=data_dir)
-    workload.check(found, dataset)
-    return _of_workload(found, dataset)
+    work = workload.find(name)
+    if isinstance(work, Model):
+        return _of_model(work)
+    dataset = load(work.dataset, data_dir=data_dir)
+    workload.check(work, dataset)
+    return _of_workload(work, dataset)
 
 
 def _of_workload(work: workload.Workload, dataset: Dataset) -> TimedWork:

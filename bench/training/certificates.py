@@ -60,7 +60,7 @@ def _rows(folder: Path, spec: RunSpec) -> dict[Path, tuple[str, str, str]]:
 def _claims(
     folder: Path, spec: RunSpec, wanted: dict[Path, tuple[str, str, str]]
 ) -> dict[Path, Claim]:
-    found = {}
+    claims = {}
     drawn: dict[str, Probe] = {}
     backends = {backend.name: backend for backend in spec.backends}
     for path, (work, name, mode) in wanted.items():
@@ -68,5 +68,5 @@ def _claims(
         if work not in drawn:
             dataset = open_dataset(Path(what.dataset))
             drawn[work] = probes.of_workload(what.model, dataset, _STEPS)
-        found[path] = Claim(backends[name], work, drawn[work], what.execution)
-    return found
+        claims[path] = Claim(backends[name], work, drawn[work], what.execution)
+    return claims

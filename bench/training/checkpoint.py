@@ -118,8 +118,8 @@ def read(path: Path) -> Checkpoint:
 
 
 def _check_format(metadata: dict[str, str], path: Path) -> None:
-    if (found := metadata.get("format")) != _FORMAT:
-        written = f"its format is {found}" if found else "it names no format"
+    if (stated := metadata.get("format")) != _FORMAT:
+        written = f"its format is {stated}" if stated else "it names no format"
         raise InputError(
             f"{path} is a safetensors file, but not a checkpoint that this bakeoff reads: "
             f"{written}, expected {_FORMAT}; give a file made by bakeoff train --checkpoint"

@@ -40,21 +40,21 @@ def collect(adapter: Adapter, probe: Probe, execution: Execution) -> Evidence:
     dtype = execution.dtype
     start = {name: value.astype(dtype) for name, value in probe.weights.items()}
     trainer = adapter.build(probe.model, start, execution, seed=0, state=None)
-    found = _prefixed("weights", trainer.weights())
+    evidence = _prefixed("weights", trainer.weights())
     staged = [
         trainer.stage(x.astype(dtype), _cast(y, dtype), masks) for x, y, masks in probe.batches
     ]
-    found |= _prefixed("forward", trainer.activations(staged[0]))
+    evidence |= _prefixed("forward", trainer.activations(staged[0]))
     loss, gradients = trainer.gradients(staged[0])
-    found["loss"] = np.array(loss, dtype)  # the contract has it as a Python float
-    found |= _prefixed("gradients", gradients)
+    evidence["loss"] = np.array(loss, dtype)  # the contract has it as a Python float
+    evidence |= _prefixed("gradients", gradients)
     for step, batch in enumerate(staged[: probe.singles]):
-        found[f"steps/{step}/losses"] = trainer.train([batch])
-        found |= _where(f"steps/{step}", trainer)
-    found["block/losses"] = trainer.train(staged[probe.singles :])
-    found |= _where("block", trainer)
-    found["evaluation"] = trainer.predict(probe.batches[0][0].astype(dtype))
-    return found
+        evidence[f"steps/{step}/losses"] = trainer.train([batch])
+        evidence |= _where(f"steps/{step}", trainer)
+    evidence["block/losses"] = trainer.train(staged[probe.singles :])
+    evidence |= _where("block", trainer)
+    evidence["evaluation"] = trainer.predict(probe.batches[0][0].astype(dtype))
+    return evidence
 
 
 def _where(place: str, trainer: Trainer) -> Evidence:
@@ -63,10 +63,10 @@ def _where(place: str, trainer: Trainer) -> Evidence:
     )
 
 
-def under(prefix: str, found: Evidence) -> Evidence:
+def under(prefix: str, evidence: Evidence) -> Evidence:
     """Return the arrays whose names begin with `prefix/`, without it."""
     start = f"{prefix}/"
-    return {name.removeprefix(start): a for name, a in found.items() if name.startswith(start)}
+    return {name.removeprefix(start): a for name, a in evidence.items() if name.startswith(start)}
 
 
 def _prefixed(prefix: str, arrays: Weights) -> Evidence:

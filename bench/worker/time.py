@@ -86,7 +86,7 @@ def _turns(answers: int) -> Turns:
         os.write(answers, b"\n")
 
 
-class Case(NamedTuple):
+class Setup(NamedTuple):
     """A task with what it needs: the adapter, its arrays, and the order of its samples."""
 
     task: Task
@@ -122,29 +122,29 @@ def read_inputs(
     return weights, x.astype(dtype, copy=False), y, order
 
 
-def with_random_data(task: Task, adapter: Adapter) -> Case:
+def with_random_data(task: Task, adapter: Adapter) -> Setup:
     """Return a task with data drawn here: for a benchmark that nobody prepared."""
     x, y = draw(task.model, task.batch_size, step=0)
     dtype = task.execution.dtype
     y = y if y.dtype.kind == "i" else y.astype(dtype)
     order = np.tile(np.arange(task.batch_size), (task.steps, 1))
     weights = initial_weights(task.model, 0, dtype)
-    return Case(task, adapter, weights, x.astype(dtype), y, order)
+    return Setup(task, adapter, weights, x.astype(dtype), y, order)
 
 
-def staged(case: Case, trainer: Trainer) -> Train:
+def staged(setup: Setup, trainer: Trainer) -> Train:
     """Return the training on batches that are staged before; or the prediction."""
-    if case.task.phase == "infer":
-        batches = gather(case.x, case.order)
+    if setup.task.phase == "infer":
+        batches = gather(setup.x, setup.order)
         return lambda steps: [trainer.predict(x) for x in batches[:steps]]
-    block = case.stage(trainer)
+    block = setup.stage(trainer)
     return lambda steps: trainer.train(block[:steps])
 
 
-def fed(case: Case, trainer: Trainer) -> Train:
+def fed(setup: Setup, trainer: Trainer) -> Train:
     """Return the training on batches that come from the host, in the fastest way."""
-    feed = case.feeder(trainer)
-    return lambda steps: trainer.train(feed(case.order[:steps]))
+    feed = setup.feeder(trainer)
+    return lambda steps: trainer.train(feed(setup.order[:steps]))
 
 
 def _confine(threads: int) -> None:
@@ -168,25 +168,25 @@ def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
             pid=os.getpid(),
         )
     )
-    case = Case(task, adapter, *read_inputs(task, folder))
+    setup = Setup(task, adapter, *read_inputs(task, folder))
     baseline = rss_mb()
     began = perf_counter()
-    trainer = case.build()
-    parameters = sum(weight.size for weight in case.weights.values())
+    trainer = setup.build()
+    parameters = sum(weight.size for weight in setup.weights.values())
     emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
-    emit(_first_steps(case, trainer))
+    emit(_first_steps(setup, trainer))
     compilations = partial(_instrument, trainer, "compilations", lambda: None)
     trainings = {"staged": staged, "fed": fed}
     takes: dict[str, Take] = {
-        feed: _taking(feed, trainings[feed](case, trainer), task, compilations)
+        feed: _taking(feed, trainings[feed](setup, trainer), task, compilations)
         for feed in task.feeds
     }
     _take(turns, takes, emit)
     device = task.execution.device
     emit(
         Measured(
-            latencies=_latencies(case, trainer),
-            split=_split(case, trainer),
+            latencies=_latencies(setup, trainer),
+            split=_split(setup, trainer),
             peak_rss_mb=peak_rss_mb() - baseline,
             device_memory_mb=_device_memory_mb(adapter, device),
             settings=_instrument(adapter, "settings", dict, task.execution),
@@ -222,14 +222,14 @@ def _take(turns: Turns, takes: Mapping[str, Take], emit: Emit) -> None:
         emit(takes[feed](number))
 
 
-def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
+def _first_steps(setup: Setup, trainer: Trainer) -> FirstSteps:
     """Time the staging of one batch and the first step, or the first prediction."""
-    if case.task.phase == "infer":
-        x = case.x.take(case.order[0], 0)
+    if setup.task.phase == "infer":
+        x = setup.x.take(setup.order[0], 0)
         began = perf_counter()
         trainer.predict(x)
         return FirstSteps(stage_seconds=0.0, step_seconds=perf_counter() - began)
-    staging = _staging_of_first(case, trainer)
+    staging = _staging_of_first(setup, trainer)
     staging()  # the very first touches memory that no later one does
     began = perf_counter()
     batches = staging()
@@ -238,15 +238,15 @@ def _first_steps(case: Case, trainer: Trainer) -> FirstSteps:
     return FirstSteps(stage_seconds=staged_at - began, step_seconds=perf_counter() - staged_at)
 
 
-def _staging_of_first(case: Case, trainer: Trainer) -> Callable[[], Iterable[Any]]:
+def _staging_of_first(setup: Setup, trainer: Trainer) -> Callable[[], Iterable[Any]]:
     """Return what makes the first batch, of the kind that the task's first feed has.
 
     Another kind compiles a second program. Beside a rival, which has none such, all steps are fed,
     and the memory of a second one made Keras's LSTM slower by 1.5 %.
     """
-    if case.task.feeds[0] == "fed":
-        return partial(case.feeder(trainer), case.order[:1])
-    x, y = case.x.take(case.order[0], 0), case.y.take(case.order[0], 0)
+    if setup.task.feeds[0] == "fed":
+        return partial(setup.feeder(trainer), setup.order[:1])
+    x, y = setup.x.take(setup.order[0], 0), setup.y.take(setup.order[0], 0)
     return lambda: [trainer.stage(x, y, None)]
 
 
@@ -318,22 +318,22 @@ def _busy_seconds() -> float | None:
     return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
-def _latencies(case: Case, trainer: Trainer) -> list[float]:
+def _latencies(setup: Setup, trainer: Trainer) -> list[float]:
     """Return the seconds of single predictions of one sample."""
-    x = case.x[:1]
-    found = []
+    x = setup.x[:1]
+    seconds = []
     for _ in range(_WARM_UP + _LATENCIES):
         began = perf_counter()
         trainer.predict(x)
-        found.append(perf_counter() - began)
-    return found[_WARM_UP:]
+        seconds.append(perf_counter() - began)
+    return seconds[_WARM_UP:]
 
 
-def _split(case: Case, trainer: Trainer) -> dict[str, float]:
+def _split(setup: Setup, trainer: Trainer) -> dict[str, float]:
     """Return the median seconds of each part of a step, if the trainer can split it."""
-    if case.task.phase == "infer" or not hasattr(trainer, "split"):
+    if setup.task.phase == "infer" or not hasattr(trainer, "split"):
         return {}
-    batches = islice(case.stage(trainer) * (_WARM_UP + _SPLITS), _WARM_UP + _SPLITS)
+    batches = islice(setup.stage(trainer) * (_WARM_UP + _SPLITS), _WARM_UP + _SPLITS)
     parts = [trainer.split(batch) for batch in batches][_WARM_UP:]
     return {name: float(np.median([part[name] for part in parts])) for name in parts[0]}
 
