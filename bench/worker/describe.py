@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from ... import backends
-from ...backends.contract import Adapter, Gap
+from ...backends.contract import Adapter, Execution, Gap
 
 
 class Description(Struct, frozen=True):
@@ -42,6 +42,12 @@ def _word(gap: Gap) -> str:
     if isinstance(gap, tuple):
         return f"{_word(gap[1])} ({gap[0]})"
     return gap if isinstance(gap, str) else str(gap.__struct_config__.tag)  # type: ignore[attr-defined]
+
+
+def settings(adapter: Adapter, execution: Execution) -> dict[str, str]:
+    """Return what an adapter fixes that matters for speed or numerics, if it says so."""
+    fixed: dict[str, str] = getattr(adapter, "settings", lambda _: {})(execution)
+    return fixed
 
 
 if __name__ == "__main__":

@@ -33,10 +33,13 @@ class Started(_Record, frozen=True, tag="started"):
 
 
 class Built(_Record, frozen=True, tag="built"):
-    """The model is lowered and holds its initial weights."""
+    """The model is lowered and holds its initial weights; `settings` are the adapter's own words
+    for what it has fixed that matters for speed or numerics.
+    """
 
     build_seconds: float
     parameters: int
+    settings: dict[str, str] = {}
 
 
 class Block(_Record, frozen=True, tag="block"):

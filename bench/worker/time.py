@@ -27,6 +27,7 @@ from ... import backends
 from ...backends.blocks import gather
 from ...backends.contract import Adapter, Trainer, Unsupported
 from ...models.init import initial_weights
+from .describe import settings
 from .draw import draw
 from .feeding import Feeder, cast_targets, feeder, stage
 from .files import read_arrays
@@ -189,7 +190,7 @@ def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
             split=_split(setup, trainer),
             peak_rss_mb=peak_rss_mb() - baseline,
             device_memory_mb=_device_memory_mb(adapter, device),
-            settings=_instrument(adapter, "settings", dict, task.execution),
+            settings=settings(adapter, task.execution),
         )
     )
 

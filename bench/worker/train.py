@@ -20,6 +20,7 @@ import numpy as np
 from ... import backends
 from ...backends.contract import Trainer, Unsupported
 from . import metrics
+from .describe import settings
 from .feeding import Feeder, Split, cast_targets, open_split, stage
 from .files import read_arrays
 from .job import Job
@@ -80,6 +81,7 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
         Built(
             build_seconds=perf_counter() - began,
             parameters=sum(weight.size for weight in weights.values()),
+            settings=settings(adapter, job.execution),
         )
     )
     targets = cast_targets(job.model, np.asarray(training.y), job.execution.dtype)

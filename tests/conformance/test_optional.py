@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,14 @@ def test_settings_are_named_in_words(adapter: Adapter, mode: str) -> None:
     settings = adapter.settings(execution)
     assert settings
     assert all(isinstance(word, str) and word for pair in settings.items() for word in pair)
+
+
+def test_formulas_in_place_of_native_kernels_in_float64_are_told(adapter: Adapter) -> None:
+    if f"{adapter.__name__}.float64" not in sys.modules:
+        pytest.skip("no kernel is replaced in float64 alone")
+    single, double = (
+        adapter.settings(Execution(device="cpu", dtype=dtype, mode="eager", threads=1))
+        for dtype in ("float32", "float64")
+    )
+    assert "by formula" in double["float64"]
+    assert "float64" not in single
