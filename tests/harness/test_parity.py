@@ -217,6 +217,12 @@ def test_two_environments_of_one_framework(bakeoff: Command, workload: Path) -> 
     assert set(_certificates(outcome)) == {"numpy-a", "numpy-b"}
 
 
+def test_where_nothing_is_proved_the_exit_code_says_so(bakeoff: Command, workload: Path) -> None:
+    outcome = bakeoff("parity", workload, "--backend", "numpy", "--mode", "compiled", "--json")
+    assert {one["verdict"] for one in outcome.json()} == {"unsupported"}
+    assert outcome.code == 1
+
+
 def test_a_module_is_given_its_interpreter_by_its_last_name(
     bakeoff: Command, workload: Path
 ) -> None:
