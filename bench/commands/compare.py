@@ -20,10 +20,11 @@ from ...models import InputError
 from ..results import speeds
 from ..results.speeds import Key, Speed
 from ..results.stats import Interval, bootstrap_ratio, verdict
+from .report import summary_of
 
-Verdict = Literal["faster", "slower", "tie", "not comparable", "only in A", "only in B"]
+ChangeVerdict = Literal["faster", "slower", "tie", "not comparable", "only in A", "only in B"]
 Speeds = Mapping[Key, Speed]
-_COLOURS: dict[Verdict, str] = {"faster": "green", "slower": "red"}
+_COLOURS: dict[ChangeVerdict, str] = {"faster": "green", "slower": "red"}
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Change(Struct, frozen=True, kw_only=True):
     workload: str
     backend: str
     execution: str
-    verdict: Verdict
+    verdict: ChangeVerdict
     ratio: Interval | None = None
     reason: str = ""
     one_process: bool = False
@@ -52,12 +53,12 @@ def compare(
     InputError.
     """
     limit = _percentage(fail_above) if fail_above else None
-    before, after = speeds.read(old), speeds.read(new)
-    found = list(changes(before, after))
+    before, after = (speeds.by_key(summary_of(folder)) for folder in (old, new))
+    changed = list(changes(before, after))
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(changed)).decode() + "\n")
     else:
-        _print(found, old, new, console)
+        _print(changed, old, new, console)
         if alike := repeatability(before, after):
             console.print(
                 f"Any two backends in A and in B: the same one is faster in {alike.same_order} of "
@@ -67,7 +68,7 @@ def compare(
             )
     return int(
         limit is not None
-        and any(c.verdict == "slower" and c.ratio and c.ratio.median < 1 - limit for c in found)
+        and any(c.verdict == "slower" and c.ratio and c.ratio.median < 1 - limit for c in changed)
     )
 
 
@@ -87,7 +88,7 @@ def changes(before: Speeds, after: Speeds) -> Iterator[Change]:
         )
 
 
-def _judge(before: Speed | None, after: Speed | None) -> tuple[Verdict, Interval | None, str]:
+def _judge(before: Speed | None, after: Speed | None) -> tuple[ChangeVerdict, Interval | None, str]:
     if before is None or after is None:
         return ("only in A" if before else "only in B"), None, ""
     for run, speed in (("A", before), ("B", after)):
@@ -139,26 +140,26 @@ def _percentage(text: str) -> float:
     return value
 
 
-def _print(found: list[Change], old: Path, new: Path, console: Console) -> None:
+def _print(changed: list[Change], old: Path, new: Path, console: Console) -> None:
     console.print(f"A {old}, B {new}: samples/s of B over A", highlight=False, soft_wrap=True)
-    told = told_apart([change.execution for change in found])
+    executions = told_apart([change.execution for change in changed])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("workload", "backend", "execution"):
         table.add_column(heading, no_wrap=True)
     table.add_column("B / A", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
-    for change in found:
-        said = "–"
+    for change in changed:
+        times = "–"
         if change.ratio:
-            said = f"{change.ratio.median:.3f} [{change.ratio.low:.3f}–{change.ratio.high:.3f}]"
+            times = f"{change.ratio.median:.3f} [{change.ratio.low:.3f}–{change.ratio.high:.3f}]"
         colour = _COLOURS.get(change.verdict, "default")
         mark = "*" if change.one_process else ""
         verdict = f"[{colour}]{change.verdict}[/{colour}]{mark}"
         reason = f" ({escape(change.reason)})" if change.reason else ""
-        names = map(escape, (change.workload, change.backend, told[change.execution]))
-        table.add_row(*names, said, verdict + reason)
+        names = map(escape, (change.workload, change.backend, executions[change.execution]))
+        table.add_row(*names, times, verdict + reason)
     console.print(table)
-    if any(change.one_process for change in found):
+    if any(change.one_process for change in changed):
         console.print(
             "* of one process in A or B: its interval leaves out what differs from process to "
             "process. More seeds, or a longer --budget, give more of them.",

@@ -6,7 +6,6 @@ needs besides the framework goes into a folder of ours, not into the interpreter
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -46,7 +45,7 @@ _COLUMNS = {  # test -> column; the tests that are not here are of no one constr
     "test_a_restart_goes_on_as_if_unbroken": "state",
 }
 
-Verdict = Literal["pass", "FAIL", "unsupported"]
+TestVerdict = Literal["pass", "FAIL", "unsupported"]
 
 
 class Result(Struct, frozen=True):
@@ -55,7 +54,7 @@ class Result(Struct, frozen=True):
     test: str
     id: str
     construct: str | None
-    verdict: Verdict
+    verdict: TestVerdict
     reason: str
 
 
@@ -120,16 +119,16 @@ def _read(report: Path) -> Iterator[Result]:
         yield Result(
             test=name.partition("[")[0],
             id=name,
-            construct=case_id and re.split(r"-", case_id)[0],
+            construct=case_id and case_id.partition("-")[0],
             verdict=verdict,
             reason=reason,
         )
 
 
-def _verdict(case: ElementTree.Element) -> tuple[Verdict, str]:
+def _verdict(case: ElementTree.Element) -> tuple[TestVerdict, str]:
     for tag in ("failure", "error"):
-        if (outcome := case.find(tag)) is not None:
-            return "FAIL", (outcome.get("message") or "").splitlines()[0]
+        if (failure := case.find(tag)) is not None:
+            return "FAIL", (failure.get("message") or "").splitlines()[0]
     if (skipped := case.find("skipped")) is not None:
         return "unsupported", skipped.get("message") or ""
     return "pass", ""

@@ -12,8 +12,7 @@ from rich.console import Console
 from ...models import InputError
 from ..report import terminal
 from ..report import write as write_reports
-from ..results.speeds import is_benchmark
-from ..results.summary import Summary
+from ..results.summary import Summary, is_current
 from ..results.summary import read as read_summary
 from ..results.summary import write as write_summary
 from ..training import aggregate
@@ -21,12 +20,23 @@ from ..training import aggregate
 
 def report(folder: Path, console: Console, *, open_page: bool) -> None:
     """Write the report of a run or a benchmark again; of a run, the summary too."""
-    if is_benchmark(folder):
-        show(read_summary(folder / "summary.json"), folder, console, as_json=False)
-    else:
-        show(aggregate.summarize(folder), folder, console, as_json=False)
+    is_run = (folder / "run.toml").exists()
+    summary = aggregate.summarize(folder) if is_run else summary_of(folder)
+    show(summary, folder, console, as_json=False)
     if open_page:
         webbrowser.open((folder / "report.html").resolve().as_uri())
+
+
+def summary_of(folder: Path) -> Summary:
+    """Read the summary of a run or a benchmark.
+
+    If a run has none, or an older bakeoff's, its records are summarized. InputError.
+    """
+    path = folder / "summary.json"
+    is_benchmark = path.exists() and not (folder / "run.toml").exists()
+    if is_benchmark or is_current(path):
+        return read_summary(path)
+    return aggregate.summarize(folder)
 
 
 def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> None:

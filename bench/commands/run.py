@@ -72,6 +72,7 @@ def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
 
 def _run(folder: Path, console: Console, *, seeds: int, parity: bool) -> None:
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    (folder / "summary.json").unlink(missing_ok=True)  # it is of fewer records than there will be
     try:
         if parity:
             (folder / "certificates").mkdir(exist_ok=True)

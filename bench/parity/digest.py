@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..results.summary import LayerError, Parity, Rung
+from ..results.summary import LayerError, Parity, RungResult
 from .certificate import Certificate, in_words
 from .ladder import BEYOND
+from .tolerance import MULTIPLE
 
 
 def parity_of(certificate: Certificate) -> Parity:
@@ -15,13 +16,14 @@ def parity_of(certificate: Certificate) -> Parity:
     worst = max(certificate.checks, key=lambda check: check.ratio, default=None)
     return Parity(
         verdict=str(certificate.verdict),
-        rungs=[Rung(rung.name, rung.passes, rung.worst.ratio) for rung in certificate.rungs],
+        rungs=[RungResult(rung.name, rung.passes, rung.worst.ratio) for rung in certificate.rungs],
         worst=in_words(worst) if worst else "",
         noise_ratio=certificate.noise_ratio,
         certificate=certificate.key,
         reason=reason,
         deviations=certificate.deviations,
         layers=_layers(certificate),
+        allowed=float(MULTIPLE),
     )
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import altair as alt
 
 from ..results.stats import Interval
-from ..results.summary import Measurement, Row, WorkloadFacts
+from ..results.summary import Entry, Measurement, Row, WorkloadFacts
 from . import chart_kinds, formatting, wording
 from .chart_kinds import Data, Panel, Series
 from .sections import Section
-from .wording import Entry
 
 
 def panels(section: Section, series: Sequence[Series]) -> Iterator[Panel]:
@@ -172,16 +171,17 @@ def _shares(found: Iterable[Data], title: str) -> Iterator[Panel]:
 
 
 def _parity(entries: Sequence[tuple[str, Entry]], series: Sequence[Series]) -> Iterator[Panel]:
-    layers = {label: entry.parity.layers for label, entry in entries if entry.parity}
-    for field, said in (("forward", "outputs"), ("gradients", "gradients")):
+    certificates = {label: entry.parity for label, entry in entries if entry.parity}
+    allowed = max((parity.allowed for parity in certificates.values()), default=0.0)
+    for field, name in (("forward", "outputs"), ("gradients", "gradients")):
         data: Data = [
             {"series": label, "layer": error.layer, "noise": value}
-            for label, errors in layers.items()
-            for error in errors
+            for label, parity in certificates.items()
+            for error in parity.layers
             if (value := getattr(error, field)) is not None
         ]
         if data:
-            yield chart_kinds.by_layer(data, series, f"Parity error of {said}")
+            yield chart_kinds.by_layer(data, series, allowed, f"Parity error of {name}")
 
 
 def _rounded(value: float) -> float | None:

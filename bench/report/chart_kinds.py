@@ -8,8 +8,6 @@ from typing import Any
 import altair as alt
 from msgspec import Struct
 
-from ..parity.tolerance import MULTIPLE
-
 _PART_COLOURS = ["#4C78A8", "#F58518", "#54A24B", "#B279A2", "#9D755D"]
 _HEIGHT = 220
 _TICKS = 6  # about
@@ -169,13 +167,13 @@ def shares(data: Data, title: str) -> Panel:
     return Panel(drawing.encode(y=_names("name", names)), pictured=False)
 
 
-def by_layer(data: Data, series: Sequence[Series], title: str) -> Panel:
-    """Draw errors in units of rounding noise over the layers of a model."""
+def by_layer(data: Data, series: Sequence[Series], allowed: float, title: str) -> Panel:
+    """Draw errors in units of rounding noise, and what is allowed, over the layers of a model."""
     drawn = [{**e, "drawn": min(max(e["noise"], _SMALLEST), _LARGEST)} for e in data]
-    highest = max(1.5 * MULTIPLE, *(entry["drawn"] for entry in drawn))
+    highest = max(1.5 * allowed, *(entry["drawn"] for entry in drawn))
     scale = alt.Scale(type="log", nice=False, domain=[_SMALLEST, highest], padding=6)
-    axis = alt.Axis(values=[_SMALLEST, 0.1, 1, MULTIPLE, _LARGEST], format="~r")
-    y = alt.Y("drawn:Q", title=f"x noise; {MULTIPLE}x is allowed", scale=scale, axis=axis)
+    axis = alt.Axis(values=[_SMALLEST, 0.1, 1, allowed, _LARGEST], format="~r")
+    y = alt.Y("drawn:Q", title=f"x noise; {allowed:g}x is allowed", scale=scale, axis=axis)
     names = alt.Axis(labelAngle=-40, labelLimit=90, grid=False)
     drawing = alt.layer(
         alt.Chart().mark_line(point=True).encode(y=y),

@@ -15,12 +15,11 @@ import altair as alt
 import vl_convert
 from msgspec import Struct
 
-from ..results.summary import Summary
+from ..results.summary import Entry, Summary
 from . import wording
 from .chart_data import panels
 from .chart_kinds import Drawing, Panel, Series
 from .sections import Section, sections
-from .wording import Entry
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, less black and yellow, which
 # vanish on a dark or a white page.
@@ -57,7 +56,7 @@ def spec(summary: Summary) -> dict[str, Any]:
         _picture_row(section, series) for section, series in zip(found, _series(found), strict=True)
     ]
     title = alt.TitleParams(
-        "bakeoff", subtitle=textwrap.wrap(wording.PARITY, 140), fontSize=18, offset=16
+        "bakeoff", subtitle=textwrap.wrap(wording.caveat(summary), 140), fontSize=18, offset=16
     )
     picture = alt.vconcat(*rows, spacing=40).resolve_scale(
         color="independent", strokeDash="independent", strokeWidth="independent"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..results.summary import Measurement, Row, Summary, WorkloadFacts
+from ..results.summary import Entry, Measurement, Row, Summary, WorkloadFacts
 from . import formatting, wording
-from .wording import Entry
 
 
 def of_run(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> dict[str, str]:
@@ -89,8 +88,7 @@ def machine(summary: Summary) -> dict[str, str]:
 def versions(summary: Summary) -> dict[str, str]:
     """Return the versions of bakeoff, of Python and of each framework that ran."""
     found: dict[str, set[str]] = {}
-    entries: list[Entry] = [*summary.rows, *summary.measurements]
-    for entry in entries:
+    for entry in summary.entries:
         if entry.framework_version:
             found.setdefault(wording.plain(entry.backend), set()).add(
                 wording.plain(entry.framework_version)

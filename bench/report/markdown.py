@@ -17,7 +17,7 @@ _WIDE = 14  # columns: a table of more is folded away
 
 def render(summary: Summary) -> str:
     """Return the text of `report.md`."""
-    blocks = ["# bakeoff report", escape(wording.PARITY)]
+    blocks = ["# bakeoff report", escape(wording.caveat(summary))]
     for section in sections(summary):
         blocks += _section(section)
     blocks += ["![The first charts of each workload](report.png)", escape(wording.reading(summary))]

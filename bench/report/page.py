@@ -32,7 +32,7 @@ def render(summary: Summary) -> str:
         settings=context.settings(summary),
         command=wording.plain(summary.command),
         created=wording.plain(summary.created),
-        parity=wording.PARITY,
+        caveat=wording.caveat(summary),
         reading=wording.reading(summary),
         style=Markup(_read("report.css")),
         vega=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from ..results.summary import Comparison, Measurement, Status, Summary, WorkloadFacts
+from ..results.summary import Comparison, Entry, Measurement, Status, Summary, WorkloadFacts
 from . import context, tables, wording
 from .tables import Table
-from .wording import Entry
 
 _PHASES = {"train": "training", "infer": "inference"}
 _KINDS = {
@@ -49,7 +48,7 @@ class Section(Struct, frozen=True, kw_only=True):
 
 def sections(summary: Summary) -> list[Section]:
     """Return the sections in the order of the summary's workloads."""
-    parts = wording.varying([*summary.rows, *summary.measurements])
+    parts = wording.varying(summary.entries)
     return [
         section
         for facts in summary.workloads

@@ -11,10 +11,18 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..results.speeds import ranking
 from ..results.stats import Interval
-from ..results.summary import Comparison, Measurement, Row, Summary, TimeToTarget, WorkloadFacts
+from ..results.summary import (
+    Comparison,
+    Entry,
+    Measurement,
+    Row,
+    Summary,
+    TimeToTarget,
+    WorkloadFacts,
+)
 from . import formatting, wording
-from .wording import Entry
 
 
 class Cell(Struct, frozen=True):
@@ -127,7 +135,7 @@ def brief_of_measurements(found: Sequence[Measurement], parts: Sequence[str]) ->
     return table("Results", columns, found)
 
 
-def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
+def of_comparisons(name: str, comparisons: Sequence[Comparison]) -> Table:
     """Return comparisons of one kind, a line each."""
     columns = [
         _text("subject", lambda c: wording.plain(c.subject)),
@@ -140,10 +148,8 @@ def of_comparisons(name: str, found: Sequence[Comparison]) -> Table:
         _text("device", lambda c: wording.plain(c.device)),
         _text("mode", lambda c: wording.plain(c.mode)),
         _number("threads", lambda c: c.threads, _count),
-        _number("p (Mann-Whitney)", lambda c: c.p_value, lambda p: formatting.significant(p, 2)),
-        _number("effect (Cliff's delta)", lambda c: c.effect, lambda d: f"{d:+.2f}"),
     ]
-    return table(name, columns, found)
+    return table(name, columns, comparisons)
 
 
 def brief_of_comparisons(found: Sequence[Comparison]) -> Table:
@@ -245,7 +251,7 @@ def _status_or_parity(entry: Entry) -> Cell:
 def _versus_fastest(entries: Sequence[Entry]) -> Column:
     """Compare with the fastest of the same batch size."""
     fastest: dict[int, float] = {}
-    for entry, speed in wording.ranking(entries):
+    for entry, speed in ranking(entries):
         fastest.setdefault(_batch(entry), speed.median)
 
     def cell(entry: Entry) -> Cell:

@@ -32,7 +32,7 @@ def tables(summary: Summary) -> list[RenderableType]:
         printed += [Text(section.name, "bold"), Text(section.headline), _table(section.brief)]
         printed += _problems(section)
         printed.append(Text())
-    return [*printed, Text(f"{wording.PARITY} {wording.HALF}", "dim")]
+    return [*printed, Text(f"{wording.caveat(summary)} {wording.HALF}", "dim")]
 
 
 def _table(results: Results) -> Table:

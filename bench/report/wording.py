@@ -8,19 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from ..parity.tolerance import MULTIPLE
+from ..results.speeds import ranking
 from ..results.stats import Interval
-from ..results.summary import Comparison, Measurement, Row, Summary, WorkloadFacts
+from ..results.summary import Comparison, Entry, Measurement, Row, Summary, WorkloadFacts
 from . import formatting
 
-Entry = Row | Measurement
-
-PARITY = (
-    "A speed is compared only if its parity certificate passes: on the same weights, data and "
-    "masks the backend computes what NumPy computes in float64, to within "
-    f"{MULTIPLE} times the rounding noise that was measured on that very net. Parity is the worst "
-    "error found, in units of that noise."
-)
 HALF = "± is half a 95 % interval."
 _INTERVALS = (
     f"{HALF} [low–high] is a 95 % bootstrap interval over processes and their blocks of steps. The "
@@ -40,6 +32,18 @@ _BENCH = (
     "part of a step that does not grow with the batch."
 )
 EXECUTION = ("mode", "device", "dtype", "threads")
+
+
+def caveat(summary: Summary) -> str:
+    """Say which speeds are compared, and within what bound their certificates pass."""
+    bounds = sorted({entry.parity.allowed for entry in summary.entries if entry.parity})
+    times = " or ".join(f"{bound:g}" for bound in bounds) or "a number of"
+    return (
+        "A speed is compared only if its parity certificate passes: on the same weights, data and "
+        "masks the backend computes what NumPy computes in float64, to within "
+        f"{times} times the rounding noise that was measured on that very net. Parity is the worst "
+        "error found, in units of that noise."
+    )
 
 
 def reading(summary: Summary) -> str:
@@ -91,16 +95,6 @@ def status(entry: Entry) -> str:
     return f"{entry.status} ({finished} of {entry.seeds} seeds finished)"
 
 
-def ranking(entries: Sequence[Entry]) -> list[tuple[Entry, Interval]]:
-    """Return those whose speeds may be compared and their speed, fastest first."""
-    finished = [
-        (entry, entry.samples_per_second)
-        for entry in entries
-        if entry.comparable and entry.samples_per_second
-    ]
-    return sorted(finished, key=lambda found: -found[1].median)
-
-
 def fastest_first(rows: Sequence[Row]) -> list[Row]:
     """Return the rows in the order of the ranking, then those that are not in it."""
     place = {id(row): i for i, (row, _) in enumerate(ranking(rows))}
@@ -143,7 +137,7 @@ def headline(
         for mode in dict.fromkeys(row.mode for row in finished)
     ]
     sentences = ["; ".join(speeds or ["No backend finished"]) + _accuracy(facts, finished)]
-    if ranking(rows) and all(row.seeds == 1 for row, _ in ranking(rows)):  # type: ignore[union-attr]
+    if ranking(rows) and all(row.seeds == 1 for row, _ in ranking(rows)):
         sentences.append(
             f"One seed: {plain(facts.metric)} has no interval, and that of the speed is within "
             "one process."

@@ -1,17 +1,17 @@
-"""The speeds in a folder, of a run or of a benchmark: what two of them are compared by."""
+"""The speeds of a summary, and what follows from two of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ..training import aggregate
-from . import summary
-from .stats import Interval, Turns, bootstrap_ratio, turn_pairs, turn_ratio
-from .summary import Measurement, Row
+from ..worker.records import Phase
+from .stats import Interval, Turns, bootstrap_ratio, turn_pairs, turn_ratio, verdict
+from .summary import Comparison, Entry, Measurement, Row, Summary
+
+E = TypeVar("E", bound=Entry)
 
 
 class Key(NamedTuple):
@@ -30,7 +30,7 @@ class Speed(NamedTuple):
     """
 
     blocks: list[list[float]]
-    obstacle: str
+    obstacle: str = ""
     turns: Turns = ()
 
 
@@ -46,35 +46,60 @@ def median_ratio(ours: Speed, theirs: Speed) -> float:
     return float(np.median(np.concatenate(ours.blocks)) / np.median(np.concatenate(theirs.blocks)))
 
 
-def read(folder: Path) -> dict[Key, Speed]:
-    """Read the rows of a run, or the measurements of a benchmark. InputError if it is neither."""
-    return dict(_of_benchmark(folder) if is_benchmark(folder) else _of_run(folder))
+def by_key(summary: Summary) -> dict[Key, Speed]:
+    """Return the speed of every row or measurement."""
+    return {
+        Key(entry.workload, entry.backend, _execution(entry)): _speed(entry)
+        for entry in summary.entries
+    }
 
 
-def is_benchmark(folder: Path) -> bool:
-    """Say whether a folder is of `bakeoff bench`: it has a summary, and no jobs behind it."""
-    return (folder / "summary.json").exists() and not (folder / "run.toml").exists()
+def ranking(entries: Sequence[E]) -> list[tuple[E, Interval]]:
+    """Return those whose speeds may be compared and their speed, fastest first."""
+    comparable = [
+        (entry, entry.samples_per_second)
+        for entry in entries
+        if entry.comparable and entry.samples_per_second
+    ]
+    return sorted(comparable, key=lambda ranked: -ranked[1].median)
 
 
-def _of_run(folder: Path) -> Iterator[tuple[Key, Speed]]:
-    for row in aggregate.summarize(folder).rows:
-        blocks = aggregate.rates(folder, row)
-        yield Key(row.workload, row.backend, _execution(row)), _speed(row, blocks)
+def against_fastest(
+    entries: Sequence[Entry], phase: Phase, batch_size: int
+) -> Iterator[Comparison]:
+    """Compare the fastest with every other of the same work and execution, fastest first."""
+    ranked = ranking(entries)
+    for rival, speed in ranked[1:]:
+        subject, fastest = ranked[0]
+        times = ratio(_speed(subject), _speed(rival))
+        yield Comparison(
+            kind="backends",
+            workload=subject.workload,
+            phase=phase,
+            batch_size=batch_size,
+            device=subject.device,
+            threads=subject.threads,
+            mode=subject.mode,
+            subject=subject.backend,
+            rival=rival.backend,
+            ratio=times,
+            samples_per_second=fastest,
+            rival_samples_per_second=speed,
+            verdict=verdict(times),
+        )
 
 
-def _of_benchmark(folder: Path) -> Iterator[tuple[Key, Speed]]:
-    for m in summary.read(folder / "summary.json").measurements:
-        execution = f"{_execution(m)} {m.phase} {m.batch_size}"
-        yield Key(m.workload, m.backend, execution), _speed(m, m.blocks, m.turns)
+def _execution(entry: Entry) -> str:
+    execution = f"{entry.device} {entry.dtype} {entry.mode} {entry.threads}"
+    if isinstance(entry, Row):
+        return execution
+    return f"{execution} {entry.phase} {entry.batch_size}"
 
 
-def _execution(row: Row | Measurement) -> str:
-    return f"{row.device} {row.dtype} {row.mode} {row.threads}"
-
-
-def _speed(row: Row | Measurement, blocks: list[list[float]], turns: Turns = ()) -> Speed:
-    if row.status != "ok":
-        return Speed([], row.status)
-    if not row.comparable:
+def _speed(entry: Entry) -> Speed:
+    if entry.status != "ok":
+        return Speed([], entry.status)
+    if not entry.comparable:
         return Speed([], "no passing certificate")
-    return Speed(blocks, "" if blocks else "no speed", turns)
+    turns = entry.turns if isinstance(entry, Measurement) else ()
+    return Speed(entry.blocks, "" if entry.blocks else "no speed", turns)

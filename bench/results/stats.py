@@ -1,10 +1,10 @@
-"""Intervals: Student's t for a metric over seeds, a two-level bootstrap for throughput; tests."""
+"""Intervals: Student's t for a metric over seeds, a two-level bootstrap for throughput."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct
@@ -12,7 +12,7 @@ from msgspec import Struct
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
 
-Verdict = Literal["faster", "slower", "tie"]
+SpeedVerdict = Literal["faster", "slower", "tie"]
 
 
 class Interval(Struct, frozen=True):
@@ -95,45 +95,11 @@ def turn_ratio(ours: Turns, theirs: Turns) -> Interval | None:
     return bootstrap_median(pairs) if pairs else None
 
 
-def verdict(ratio: Interval) -> Verdict:
+def verdict(ratio: Interval) -> SpeedVerdict:
     """Judge a ratio of speeds: a tie where its interval holds 1."""
     if ratio.low > 1:
         return "faster"
     return "slower" if ratio.high < 1 else "tie"
-
-
-def mann_whitney(
-    new: Sequence[Sequence[float]], old: Sequence[Sequence[float]]
-) -> tuple[float, float]:
-    """Return the two-sided p-value of Mann and Whitney's U test, and Cliff's delta.
-
-    delta = 2 U / (n m) - 1 = P(new > old) - P(new < old), of values by process, pooled: the p-value
-    takes them for independent, which blocks of one process are not; the bootstrap does not.
-    """
-    from scipy.stats import mannwhitneyu
-
-    a, b = np.concatenate(new), np.concatenate(old)
-    found = mannwhitneyu(a, b, alternative="two-sided")
-    return float(found.pvalue), float(2 * found.statistic / (len(a) * len(b)) - 1)
-
-
-class Judgement(NamedTuple):
-    """Of two samples of speeds: the ratio of the first to the second, and what to think of it."""
-
-    ratio: Interval
-    p_value: float
-    effect: float
-    verdict: Verdict
-
-
-def judge(
-    ours: Sequence[Sequence[float]],
-    theirs: Sequence[Sequence[float]],
-    ratio: Interval | None = None,
-) -> Judgement:
-    """Compare two samples by process; `ratio` is given where turns tell more than medians."""
-    ratio = ratio or bootstrap_ratio(ours, theirs)
-    return Judgement(ratio, *mann_whitney(ours, theirs), verdict(ratio))
 
 
 def _resampled_medians(processes: Sequence[Sequence[float]], key: int) -> np.ndarray:

@@ -1,9 +1,10 @@
 """`summary.json`: the result of a run: a row per workload, backend and execution over its seeds; or
 of a benchmark: a measurement per workload, backend, execution, phase and batch size.
 
-The schema is versioned: a field may be added within a version, never renamed or dropped.
-Seconds and rates are of the machine named in `machine`. A number that could not be measured is
-null. Reports are made from this file alone.
+The schema is versioned: a field may be added within a version, never renamed or dropped. Version 1
+is read as well; its rows have no blocks, its certificates no bound, and what its comparisons have
+besides is dropped. Seconds and rates are of the machine named in `machine`. A number that could not
+be measured is null. Reports and comparisons with other results are made from this file alone.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from ...models import InputError
 from ..environments.machine import Machine
 from ..worker.files import write_whole
 from ..worker.records import Phase
-from .stats import Interval, Verdict
+from .stats import Interval, SpeedVerdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE = (1, SCHEMA_VERSION)
 
 Status = Literal["ok", "failed", "unsupported", "timeout", "interrupted", "missing"]
 
@@ -80,7 +82,7 @@ class TimeToTarget(Struct, frozen=True):
     values: list[float | None]
 
 
-class Rung(Struct, frozen=True):
+class RungResult(Struct, frozen=True):
     """A rung of the parity ladder: `ratio` is its worst error in units of rounding noise.
 
     `accuracy` is the equivalence test of the metric against NumPy's over paired seeds (two
@@ -109,26 +111,30 @@ class Parity(Struct, frozen=True, kw_only=True):
     """The row's certificate: does this backend compute what NumPy computes in float64?
 
     `verdict` is pass, fail, unsupported or error; only a row that passes is comparable. `worst`
-    says where the largest error is, `reason` what failed, and why if that is known. `layers` are in
-    the order of the model. `certificate` is its key; the whole of it is in the run's folder.
+    says where the largest error is, `reason` what failed, and why if that is known. `noise_ratio`
+    is that error in units of rounding noise, of which it may be `allowed`; version 1, which does
+    not say how much, allowed 16. `layers` are in the order of the model. `certificate` is its key;
+    the whole of it is in the run's folder.
     """
 
     verdict: str
-    rungs: list[Rung]
+    rungs: list[RungResult]
     worst: str
     noise_ratio: float
     certificate: str
     reason: str = ""
     deviations: list[str] = []
     layers: list[LayerError] = []
+    allowed: float = 16.0
 
 
 class Row(Struct, frozen=True, kw_only=True):
     """A backend on a workload. `status` is the worst of its seeds, `reason` says why in one line.
 
     `seeds` is how many were asked for. `first_block_seconds` is the first call of `train`, which
-    holds any compilation, and is not in `samples_per_second`. `stage_seconds` is the staging of
-    all batches. `losses` are the curve of the training loss by step, `curve` is by epoch.
+    holds any compilation, and is not in `samples_per_second`. `blocks` are the samples/s of all
+    other blocks, by process, which is a seed that finished. `stage_seconds` is the staging of all
+    batches. `losses` are the curve of the training loss by step, `curve` is by epoch.
     `seconds_to_target` is null where the workload has no target. `missing`: no interpreter has it.
     """
 
@@ -157,6 +163,7 @@ class Row(Struct, frozen=True, kw_only=True):
     stage_seconds: float | None = None
     seconds_to_target: TimeToTarget | None = None
     losses: list[LossPoint] = []
+    blocks: list[list[float]] = []
 
     @property
     def comparable(self) -> bool:
@@ -232,12 +239,14 @@ class Measurement(Struct, frozen=True, kw_only=True):
         return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
 
 
+Entry = Row | Measurement
+
+
 class Comparison(Struct, frozen=True, kw_only=True):
     """Two speeds of one run: `ratio` is the samples/s of `subject` over that of `rival`.
 
     `kind` is `backends`, `native` (an adapter over the same net written by hand) or `peers` (NumPy
-    over another library of pure Python). `p_value` is Mann-Whitney's on blocks, `effect` Cliff's
-    delta, -1 to 1; the verdict follows from the interval alone.
+    over another library of pure Python). The verdict follows from the interval.
     """
 
     kind: Literal["backends", "native", "peers"]
@@ -251,9 +260,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     ratio: Interval
     samples_per_second: Interval | None = None
     rival_samples_per_second: Interval | None = None
-    p_value: float
-    effect: float
-    verdict: Verdict
+    verdict: SpeedVerdict
     device: str = "cpu"
 
 
@@ -294,21 +301,46 @@ class Summary(Struct, frozen=True, kw_only=True):
     comparisons: list[Comparison] = []
     peaks: dict[str, Interval] = {}
 
+    @property
+    def entries(self) -> list[Entry]:
+        """The rows and the measurements."""
+        return [*self.rows, *self.measurements]
+
+
+def is_current(path: Path) -> bool:
+    """Say whether there is a `summary.json`, and of the version that is written today."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Header).schema_version == SCHEMA_VERSION
+    except (OSError, msgspec.DecodeError):
+        return False
+
 
 def read(path: Path) -> Summary:
-    """Read a `summary.json`. InputError if it is none, or one of another version."""
+    """Read a `summary.json` of this version or an older one, as one of this version.
+
+    InputError if it is none, or of another version.
+    """
     try:
-        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
+        content = path.read_bytes()
+        header = msgspec.json.decode(content, type=_Header)
+        if header.schema_version not in _READABLE:
+            raise InputError(
+                f"{path} has schema version {header.schema_version}, this bakeoff reads "
+                f"{' and '.join(map(str, _READABLE))}; use bakeoff {header.bakeoff_version}"
+            )
+        summary = msgspec.json.decode(content, type=Summary)
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"{path} is not a summary: {error}; expected one of bakeoff's") from None
-    if summary.schema_version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema version {summary.schema_version}, this bakeoff reads "
-            f"{SCHEMA_VERSION}; use bakeoff {summary.bakeoff_version}"
-        )
-    return summary
+    return msgspec.structs.replace(summary, schema_version=SCHEMA_VERSION)
 
 
 def write(summary: Summary, path: Path) -> None:
     """Write `summary.json`, whole or not at all."""
     write_whole(path, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+
+
+class _Header(Struct, frozen=True):
+    """What every version of the schema has."""
+
+    schema_version: int
+    bakeoff_version: str

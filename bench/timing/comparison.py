@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import structs
 
-from ..results.stats import bootstrap_median, by_process, judge, turn_ratio
+from ..results.speeds import Speed, against_fastest, ratio
+from ..results.stats import bootstrap_median, by_process, verdict
 from ..results.summary import Comparison, Measurement
 from . import analysis
 from .race import Race
@@ -20,25 +21,9 @@ _LEAST_SIZES = 3  # that a line is fitted through
 
 def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
     """Compare the fastest with every other of the same work and execution, fastest first."""
-    comparable = [m for m in measurements if m.comparable and m.samples_per_second]
-    for _, group in groupby(sorted(comparable, key=_work), key=_work):
-        ranked = sorted(group, key=_speed, reverse=True)
-        best = ranked[0]
-        for other in ranked[1:]:
-            yield Comparison(
-                kind="backends",
-                workload=best.workload,
-                phase=best.phase,
-                batch_size=best.batch_size,
-                device=best.device,
-                threads=best.threads,
-                mode=best.mode,
-                subject=best.backend,
-                rival=other.backend,
-                samples_per_second=best.samples_per_second,
-                rival_samples_per_second=other.samples_per_second,
-                **judge(best.blocks, other.blocks, turn_ratio(best.turns, other.turns))._asdict(),
-            )
+    for _, group in groupby(sorted(measurements, key=_work), key=_work):
+        alike = list(group)
+        yield from against_fastest(alike, alike[0].phase, alike[0].batch_size)
 
 
 def with_rival(race: Race, kind: Literal["native", "peers"]) -> Comparison | None:
@@ -46,10 +31,9 @@ def with_rival(race: Race, kind: Literal["native", "peers"]) -> Comparison | Non
     if not race.alive:
         return None
     task = race.task
-    ours, theirs = (
-        analysis.turns(entrant.processes, task, task.feeds[0]) for entrant in race.entrants
-    )
-    blocks, their_blocks = by_process(ours), by_process(theirs)
+    turns = [analysis.turns(entrant.processes, task, task.feeds[0]) for entrant in race.entrants]
+    ours, theirs = (Speed(by_process(speeds), turns=speeds) for speeds in turns)
+    times = ratio(ours, theirs)
     return Comparison(
         kind=kind,
         workload=task.name,
@@ -60,9 +44,10 @@ def with_rival(race: Race, kind: Literal["native", "peers"]) -> Comparison | Non
         mode=task.execution.mode,
         subject=task.backend,
         rival=str(task.rival),
-        samples_per_second=bootstrap_median(blocks),
-        rival_samples_per_second=bootstrap_median(their_blocks),
-        **judge(blocks, their_blocks, turn_ratio(ours, theirs))._asdict(),
+        ratio=times,
+        samples_per_second=bootstrap_median(ours.blocks),
+        rival_samples_per_second=bootstrap_median(theirs.blocks),
+        verdict=verdict(times),
     )
 
 

@@ -11,20 +11,20 @@ import msgspec
 from ...backends.contract import Mode
 from ..environments.find import Backend
 from ..parity.digest import parity_of
-from ..results.stats import Interval, bootstrap_median, equivalence, judge, mean_interval
+from ..results.speeds import against_fastest
+from ..results.stats import bootstrap_median, equivalence, mean_interval
 from ..results.summary import (
     SCHEMA_VERSION,
     Comparison,
     LossRange,
     Metric,
     Row,
-    Rung,
+    RungResult,
     Status,
     Summary,
     WorkloadFacts,
 )
-from . import certificates as certificates
-from . import curves
+from . import certificates, curves
 from .journal import JobResult, read_job
 from .run_folder import RunSpec, job_name, read_run
 
@@ -51,7 +51,7 @@ def summarize(folder: Path) -> Summary:
         machine=spec.machine,
         workloads=spec.workloads,
         rows=rows,
-        comparisons=list(_comparisons(folder, spec, rows)),
+        comparisons=list(_comparisons(spec, rows)),
     )
 
 
@@ -62,14 +62,13 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
             read_job(folder / "jobs" / job_name(facts.name, backend.name, mode, seed), seed)
             for seed in spec.seeds
         ]
-    status, reason = (
-        _verdict(results) if results else ("missing", f"{backend.reason}; {backend.fix}")
-    )
+    status, reason = _worst(results) if results else ("missing", f"{backend.reason}; {backend.fix}")
     complete = [result for result in results if result.finished]
     metrics = _metrics(complete)
     curve = curves.by_epoch(complete, facts.metric)
     started = [result.started for result in results if result.started]
     built = [result.built for result in results if result.built]
+    blocks = _rates(complete)
     return Row(
         workload=facts.name,
         backend=backend.name,
@@ -85,7 +84,7 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         metrics=metrics,
         loss=LossRange(curve[0].loss, curve[-1].loss) if curve else None,
         epochs=facts.epochs,
-        samples_per_second=_samples_per_second(complete),
+        samples_per_second=bootstrap_median(blocks) if blocks else None,
         first_block_seconds=_median([r.blocks[0].train_seconds for r in complete]),
         import_seconds=_median([record.import_seconds for record in started]),
         build_seconds=_median([record.build_seconds for record in built]),
@@ -95,6 +94,7 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         stage_seconds=_median([sum(b.stage_seconds for b in r.blocks) for r in complete]),
         seconds_to_target=curves.time_to_target(complete, facts),
         losses=curves.by_step(complete),
+        blocks=blocks,
     )
 
 
@@ -112,51 +112,28 @@ def _with_parity(folder: Path, row: Row, rows: list[Row]) -> Row:
     return msgspec.structs.replace(row, parity=parity)
 
 
-def _accuracy(row: Row, rows: list[Row]) -> Rung:
+def _accuracy(row: Row, rows: list[Row]) -> RungResult:
     """Compare a row's metric with NumPy's, seed by seed, if it can be."""
     oracle = next((r for r in rows if (r.workload, r.backend) == (row.workload, "numpy")), None)
     if oracle is None or row.metric is None or oracle.metric is None:
-        return Rung("accuracy", None, None)
+        return RungResult("accuracy", None, None)
     mine, theirs = row.metric.values, oracle.metric.values
     if not len(mine) == len(theirs) == row.seeds:
-        return Rung("accuracy", None, None)  # some seeds did not finish: there are no pairs
+        return RungResult("accuracy", None, None)  # some seeds did not finish: there are no pairs
     margin = _MARGINS.get(row.metric.name, _RELATIVE_MARGIN * abs(oracle.metric.mean))
     differences = [a - b for a, b in zip(mine, theirs, strict=True)]
-    return Rung("accuracy", equivalence(differences, margin), None, margin)
+    return RungResult("accuracy", equivalence(differences, margin), None, margin)
 
 
-def _comparisons(folder: Path, spec: RunSpec, rows: list[Row]) -> Iterator[Comparison]:
+def _comparisons(spec: RunSpec, rows: list[Row]) -> Iterator[Comparison]:
     """Compare the fastest row of each workload and mode with every other that is comparable."""
     for facts in spec.workloads:
         for mode in spec.modes:
-            speeds = [
-                (row.samples_per_second, row)
-                for row in rows
-                if (row.workload, row.mode) == (facts.name, mode)
-                and row.comparable
-                and row.samples_per_second
-            ]
-            ranked = sorted(speeds, key=lambda found: -found[0].median)
-            found = [(row.backend, speed, rates(folder, row)) for speed, row in ranked]
-            for rival, its_speed, theirs in found[1:]:
-                subject, speed, ours = found[0]
-                yield Comparison(
-                    kind="backends",
-                    workload=facts.name,
-                    phase="train",
-                    batch_size=facts.batch_size,
-                    device=spec.device,
-                    threads=spec.threads,
-                    mode=mode,
-                    subject=subject,
-                    rival=rival,
-                    samples_per_second=speed,
-                    rival_samples_per_second=its_speed,
-                    **judge(ours, theirs)._asdict(),
-                )
+            alike = [row for row in rows if (row.workload, row.mode) == (facts.name, mode)]
+            yield from against_fastest(alike, "train", facts.batch_size)
 
 
-def _verdict(results: Sequence[JobResult]) -> tuple[Status, str | None]:
+def _worst(results: Sequence[JobResult]) -> tuple[Status, str | None]:
     """Return the worst status, and the reason of the first seed that has it."""
     worst = min(results, key=lambda result: _WORST_FIRST.index(result.status))
     same_for_all = all(result.reason == worst.reason for result in results)
@@ -175,28 +152,12 @@ def _metrics(complete: Sequence[JobResult]) -> dict[str, Metric]:
     }
 
 
-def rates(folder: Path, row: Row) -> list[list[float]]:
-    """Return a row's samples/s, block by block, of every job of it that finished."""
-    seeds = read_run(folder).seeds
-    jobs = folder / "jobs"
-    results = [
-        read_job(jobs / job_name(row.workload, row.backend, row.mode, seed), seed)  # type: ignore[arg-type]
-        for seed in seeds
-    ]
-    return _rates([result for result in results if result.finished])
-
-
 def _rates(complete: Sequence[JobResult]) -> list[list[float]]:
-    """Return the rates of all blocks but the first of each process, which holds compilation."""
-    found = [
+    """Return the samples/s of all blocks but the first of each job, which holds compilation."""
+    by_job = [
         [block.samples / block.train_seconds for block in result.blocks[1:]] for result in complete
     ]
-    return [values for values in found if values]
-
-
-def _samples_per_second(complete: Sequence[JobResult]) -> Interval | None:
-    found = _rates(complete)
-    return bootstrap_median(found) if found else None
+    return [rates for rates in by_job if rates]
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bakeoff.bench.environments.machine import Machine
 from bakeoff.bench.results.stats import Interval, verdict
 from bakeoff.bench.results.summary import (
+    SCHEMA_VERSION,
     Comparison,
     LayerError,
     LossPoint,
@@ -17,7 +18,7 @@ from bakeoff.bench.results.summary import (
     Phase,
     Point,
     Row,
-    Rung,
+    RungResult,
     Status,
     Summary,
     TimeToTarget,
@@ -51,7 +52,10 @@ def facts(name: str) -> WorkloadFacts:
 
 
 def parity(outcome: str, reason: str = "") -> Parity:
-    rungs = [Rung("gradients", outcome == "pass", 1.25), Rung("accuracy", True, None, 0.005)]
+    rungs = [
+        RungResult("gradients", outcome == "pass", 1.25),
+        RungResult("accuracy", True, None, 0.005),
+    ]
     return Parity(
         verdict=outcome, rungs=rungs, worst="gradients", noise_ratio=1.25, certificate="f00",
         reason=reason, layers=[LayerError("conv1", 0.5, 1.25), LayerError("layers[1]", 0, None)],
@@ -100,7 +104,7 @@ def summary(
     """Return a summary of rows, with the comparison of the fastest of each workload and mode."""
     names = [entry.workload for entry in [*rows, *(measurements or [])]]
     return Summary(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         bakeoff_version="0.1.0",
         created="2026-11-22T00:00:00+00:00",
         command="bakeoff run 'a <b>.toml'",
@@ -156,8 +160,6 @@ def comparison(
         subject=subject,
         rival=rival,
         ratio=ratio,
-        p_value=1e-6,
-        effect=0.9,
         verdict=verdict(ratio),
     )
 

@@ -10,7 +10,6 @@ import sklearn.metrics
 from bakeoff.bench.results.stats import (
     Interval,
     bootstrap_median,
-    mann_whitney,
     mean_interval,
     verdict,
 )
@@ -81,17 +80,6 @@ def test_the_bootstrap_covers_the_spread_between_processes() -> None:
     assert calm.high - calm.low < 0.2
     assert split.low < 11 < 19 < split.high
     assert split == bootstrap_median([[10.0, 10.1, 9.9] * 10, [20.0, 20.1, 19.9] * 10])
-
-
-def test_the_u_test_and_its_effect_against_counting_pairs() -> None:
-    new, old = [[3.0, 1.5], [2.5, 4.0]], [[1.0, 2.0], [0.5]]
-    p_value, delta = mann_whitney(new, old)
-    pairs = [np.sign(a - b) for a in np.ravel(new) for b in (1.0, 2.0, 0.5)]
-    assert delta == pytest.approx(np.mean(pairs))
-    # Of the 35 ways to choose which 4 of 7 are new, those as far from chance: U 11 or 12, 0 or 1.
-    assert p_value == pytest.approx(2 * 2 / 35)
-    assert mann_whitney(old, new) == pytest.approx((p_value, -delta))
-    assert mann_whitney(new, new)[1] == 0
 
 
 @pytest.mark.parametrize(

@@ -241,8 +241,6 @@ def test_the_fastest_is_compared_with_every_other_of_the_same_work() -> None:
         ("c", "a", "faster"),
     ]
     assert found[1].ratio.median == pytest.approx(1.501, rel=1e-3)
-    assert found[1].effect == 1.0
-    assert found[1].p_value < 1e-6 < found[0].p_value
 
 
 def test_the_overhead_is_what_does_not_grow_with_the_batch() -> None:
