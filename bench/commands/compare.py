@@ -171,8 +171,8 @@ def told_apart(executions: Sequence[str]) -> dict[str, str]:
     """Return each without the words that all have in the same place; whole if there is one only."""
     words = {execution: execution.split() for execution in executions}
     places = list(zip_longest(*words.values()))
-    telling = [i for i, said in enumerate(places) if len(words) == 1 or len(set(said)) > 1]
+    telling = [i for i, at_place in enumerate(places) if len(words) == 1 or len(set(at_place)) > 1]
     return {
-        execution: " ".join(said[i] for i in telling if i < len(said))
-        for execution, said in words.items()
+        execution: " ".join(at_place[i] for i in telling if i < len(at_place))
+        for execution, at_place in words.items()
     }

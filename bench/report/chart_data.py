@@ -42,18 +42,18 @@ def _of_rows(
 
 
 def _of_measurements(
-    found: Sequence[tuple[str, Measurement]], series: Sequence[Series]
+    measured: Sequence[tuple[str, Measurement]], series: Sequence[Series]
 ) -> Iterator[Panel]:
-    if len({m.batch_size for _, m in found if m.samples_per_second}) > 1:
-        yield chart_kinds.by_batch_size(_by_batch_size(found), series)
-    speeds = [_bar(label, m, m.samples_per_second, formatting.rate) for label, m in found]
+    if len({m.batch_size for _, m in measured if m.samples_per_second}) > 1:
+        yield chart_kinds.by_batch_size(_by_batch_size(measured), series)
+    speeds = [_bar(label, m, m.samples_per_second, formatting.rate) for label, m in measured]
     yield from _bars(speeds, series, "Speed, more is better", "samples/s")
-    memory = [_bar(label, m, m.peak_rss_mb, formatting.megabytes) for label, m in found]
+    memory = [_bar(label, m, m.peak_rss_mb, formatting.megabytes) for label, m in measured]
     yield from _bars(memory, series, "Memory, less is better", "peak MB beyond the imports")
-    device = [_bar(label, m, m.device_memory_mb, formatting.megabytes) for label, m in found]
+    device = [_bar(label, m, m.device_memory_mb, formatting.megabytes) for label, m in measured]
     yield from _bars(device, series, "Device memory, less is better", "peak MB")
-    yield from _shares([_overhead(label, m) for label, m in found], "Host overhead in a step")
-    yield from _shares([_split(label, m) for label, m in found], "Parts of a step")
+    yield from _shares([_overhead(label, m) for label, m in measured], "Host overhead in a step")
+    yield from _shares([_split(label, m) for label, m in measured], "Parts of a step")
 
 
 def _loss(rows: Sequence[tuple[str, Row]], series: Sequence[Series]) -> Panel:
@@ -94,10 +94,10 @@ def _seconds_axis(data: Data) -> alt.X:
     return chart_kinds.x_axis("seconds", title, logarithmic=logarithmic)
 
 
-def _by_batch_size(found: Sequence[tuple[str, Measurement]]) -> Data:
+def _by_batch_size(measured: Sequence[tuple[str, Measurement]]) -> Data:
     return [
         {"batch": m.batch_size, **_bar(label, m, m.samples_per_second, formatting.rate)}
-        for label, m in found
+        for label, m in measured
         if m.samples_per_second
     ]
 
@@ -124,9 +124,9 @@ def _bar(
 
 
 def _bars(
-    found: Sequence[dict[str, Any]], series: Sequence[Series], title: str, unit: str
+    bars: Sequence[dict[str, Any]], series: Sequence[Series], title: str, unit: str
 ) -> Iterator[Panel]:
-    if data := [entry for entry in found if entry["value"] is not None]:
+    if data := [entry for entry in bars if entry["value"] is not None]:
         yield chart_kinds.bars(data, series, title, unit)
 
 
@@ -142,19 +142,21 @@ def _phases(label: str, row: Row) -> Data:
     })  # fmt: skip
 
 
-def _overhead(label: str, found: Measurement) -> Data:
-    if found.overhead_seconds is None or found.step_seconds is None:
+def _overhead(label: str, measured: Measurement) -> Data:
+    if measured.overhead_seconds is None or measured.step_seconds is None:
         return []
-    rest = max(0.0, found.step_seconds.median - found.overhead_seconds)
-    return _parts(label, _at(label, found), {"overhead": found.overhead_seconds, "rest": rest})
+    rest = max(0.0, measured.step_seconds.median - measured.overhead_seconds)
+    return _parts(
+        label, _at(label, measured), {"overhead": measured.overhead_seconds, "rest": rest}
+    )
 
 
-def _split(label: str, found: Measurement) -> Data:
-    return _parts(label, _at(label, found), found.split)
+def _split(label: str, measured: Measurement) -> Data:
+    return _parts(label, _at(label, measured), measured.split)
 
 
-def _at(label: str, found: Measurement) -> str:
-    return f"{label}, batch {found.batch_size:,}"
+def _at(label: str, measured: Measurement) -> str:
+    return f"{label}, batch {measured.batch_size:,}"
 
 
 def _parts(label: str, name: str, seconds: Mapping[str, float | None]) -> Data:
@@ -165,8 +167,8 @@ def _parts(label: str, name: str, seconds: Mapping[str, float | None]) -> Data:
     ]
 
 
-def _shares(found: Iterable[Data], title: str) -> Iterator[Panel]:
-    if data := [entry for entries in found for entry in entries]:
+def _shares(stacks: Iterable[Data], title: str) -> Iterator[Panel]:
+    if data := [entry for entries in stacks for entry in entries]:
         yield chart_kinds.shares(data, title)
 
 

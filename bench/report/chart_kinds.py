@@ -42,7 +42,7 @@ def curves(
     # Backends that agree draw the same line: each is thinner than the one it covers and
     # has gaps of its own, so that all remain visible.
     widths = [2 + min(1.5 * len(series), 6), 2]  # the ends; Vega spreads the others between
-    labels, dashes = [one.label for one in series], [one.dash for one in series]
+    labels, dashes = [line.label for line in series], [line.dash for line in series]
     fields = [field for field in data[0] if field not in ("series", "value")]
     lines = alt.Chart().mark_line(point="transparent").encode()
     drawing = alt.layer(lines, data=alt.InlineData(values=data), title=title, height=_HEIGHT)
@@ -72,8 +72,8 @@ def count_axis(field: str, data: Data) -> alt.X:
 
 def spans(values: Iterable[float], times: float) -> bool:
     """Tell whether positive values are so many times apart that a log scale is needed."""
-    found = list(values)
-    return bool(found) and min(found) > 0 and max(found) / min(found) > times
+    numbers = list(values)
+    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) > times
 
 
 def y_axis(*, logarithmic: bool, percentage: bool = False) -> alt.Y:
@@ -112,7 +112,7 @@ def bars(data: Data, series: Sequence[Series], title: str, unit: str) -> Panel:
     """Draw a bar per series, the longest first; in groups if there are several batch sizes."""
     groups = list(dict.fromkeys(entry["group"] for entry in data))
     if len(groups) > 1:
-        order = [one.label for one in series]
+        order = [line.label for line in series]
         drawing = _bars(data, series, unit, width=None).encode(
             y=_names("group", groups), yOffset=alt.YOffset("series:N", sort=order)
         )
@@ -194,7 +194,7 @@ def _names(field: str, order: Sequence[str]) -> alt.Y:
 
 
 def _colour(series: Sequence[Series], **legend: Any) -> alt.Color:
-    labels, colours = [one.label for one in series], [one.colour for one in series]
+    labels, colours = [line.label for line in series], [line.colour for line in series]
     columns = 2 if max(map(len, labels)) <= _LONG_LABEL else 1
     scale = alt.Scale(domain=labels, range=colours)
     shown = alt.Legend(title=None, columns=columns, **legend)

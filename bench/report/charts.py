@@ -51,9 +51,9 @@ def png(summary: Summary) -> bytes:
 
 def spec(summary: Summary) -> dict[str, Any]:
     """Return the picture of all sections as Vega-Lite, on a white ground."""
-    found = sections(summary)
+    parts = sections(summary)
     rows = [
-        _picture_row(section, series) for section, series in zip(found, _series(found), strict=True)
+        _picture_row(section, series) for section, series in zip(parts, _series(parts), strict=True)
     ]
     title = alt.TitleParams(
         "bakeoff", subtitle=textwrap.wrap(wording.caveat(summary), 140), fontSize=18, offset=16
@@ -64,11 +64,11 @@ def spec(summary: Summary) -> dict[str, Any]:
     return _finished(picture.properties(title=title, background="white", padding=16))
 
 
-def plots(found: Sequence[Section]) -> list[Plot]:
+def plots(parts: Sequence[Section]) -> list[Plot]:
     """Return the charts of each section, each as wide as the page lets it be."""
     return [
         Plot(series, [_interactive(panel) for panel in panels(section, series)])
-        for section, series in zip(found, _series(found), strict=True)
+        for section, series in zip(parts, _series(parts), strict=True)
     ]
 
 
@@ -101,9 +101,9 @@ def _interactive(panel: Panel) -> dict[str, Any]:
     return drawn
 
 
-def _series(found: Sequence[Section]) -> list[list[Series]]:
+def _series(parts: Sequence[Section]) -> list[list[Series]]:
     """Return the series of each section; one label is drawn alike in all of them."""
-    labelled = {label: entry for section in found for label, entry in section.entries}
+    labelled = {label: entry for section in parts for label, entry in section.entries}
     variants = list(dict.fromkeys(map(_execution, labelled.values())))
     others = dict.fromkeys(e.backend for e in labelled.values() if e.backend not in _COLOURS)
     spare = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
@@ -119,7 +119,7 @@ def _series(found: Sequence[Section]) -> list[list[Series]]:
     }
     return [
         [series[label] for label in dict.fromkeys(label for label, _ in section.entries)]
-        for section in found
+        for section in parts
     ]
 
 

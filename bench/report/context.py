@@ -12,7 +12,7 @@ def of_run(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> d
     """Return what was trained, by name."""
     better = "lower" if facts.lower_is_better else "higher"
     target = "" if facts.target is None else _target(facts, facts.target)
-    said = {
+    facts_by_name = {
         "model": wording.plain(facts.model),
         "dataset": _dataset(facts),
         "parameters": f"{facts.parameters:,}",
@@ -23,7 +23,7 @@ def of_run(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> d
         "seeds": ", ".join(str(seeds) for seeds in sorted({row.seeds for row in rows})),
         "execution": _shared(rows, parts),
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in facts_by_name.items() if value}
 
 
 def of_benchmark(
@@ -31,7 +31,7 @@ def of_benchmark(
 ) -> dict[str, str]:
     """Return what was measured, by name."""
     sizes = sorted({m.batch_size for m in measurements})
-    said = {
+    facts_by_name = {
         "model": wording.plain(facts.model),
         "dataset": _dataset(facts),
         "parameters": f"{facts.parameters:,}",
@@ -40,7 +40,7 @@ def of_benchmark(
         "processes": ", ".join(str(n) for n in sorted({m.processes for m in measurements})),
         "execution": _shared(measurements, parts),
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in facts_by_name.items() if value}
 
 
 def _shared(entries: Sequence[Entry], parts: Sequence[str]) -> str:
@@ -66,48 +66,49 @@ def _target(facts: WorkloadFacts, target: float) -> str:
 
 def machine(summary: Summary) -> dict[str, str]:
     """Return where and when it ran, by name."""
-    host = summary.machine
-    physical = f" ({host.physical_cores} physical)" if host.physical_cores else ""
-    said = {
-        "host": wording.plain(host.hostname),
-        "CPU": wording.plain(host.cpu),
-        "cores": f"{host.cores}{physical}",
-        "memory": f"{host.memory_mb:,} MB",
-        "system": wording.plain(host.system),
-        "CPU governor": wording.plain(host.governor or "unknown"),
-        "NumPy's BLAS": wording.plain(host.blas or "unknown"),
+    here = summary.machine
+    physical = f" ({here.physical_cores} physical)" if here.physical_cores else ""
+    facts_by_name = {
+        "host": wording.plain(here.hostname),
+        "CPU": wording.plain(here.cpu),
+        "cores": f"{here.cores}{physical}",
+        "memory": f"{here.memory_mb:,} MB",
+        "system": wording.plain(here.system),
+        "CPU governor": wording.plain(here.governor or "unknown"),
+        "NumPy's BLAS": wording.plain(here.blas or "unknown"),
         "variables": wording.plain(
-            ", ".join(f"{name}={value}" for name, value in sorted(host.variables.items()))
+            ", ".join(f"{name}={value}" for name, value in sorted(here.variables.items()))
         ),
-        "load before the run": f"{host.load:.2f}",
+        "load before the run": f"{here.load:.2f}",
         "date": wording.plain(summary.created),
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in facts_by_name.items() if value}
 
 
 def versions(summary: Summary) -> dict[str, str]:
     """Return the versions of bakeoff, of Python and of each framework that ran."""
-    found: dict[str, set[str]] = {}
+    by_backend: dict[str, set[str]] = {}
     for entry in summary.entries:
         if entry.framework_version:
-            found.setdefault(wording.plain(entry.backend), set()).add(
+            by_backend.setdefault(wording.plain(entry.backend), set()).add(
                 wording.plain(entry.framework_version)
             )
-    frameworks = {backend: ", ".join(sorted(them)) for backend, them in found.items()}
-    host = {
+    frameworks = {backend: ", ".join(sorted(them)) for backend, them in by_backend.items()}
+    ours = {
         "bakeoff": wording.plain(summary.bakeoff_version),
         "Python": wording.plain(summary.machine.python),
     }
-    return host | frameworks
+    return ours | frameworks
 
 
 def settings(summary: Summary) -> dict[str, str]:
     """Return how each framework was set, and its environment variables, by its label."""
-    parts = wording.varying(summary.measurements)
-    found: dict[str, dict[str, None]] = {}
-    for m in summary.measurements:
-        said = [f"{name}={value}" for name, value in {**m.settings, **m.environment}.items()]
-        found.setdefault(wording.label(m, parts), {}).update(
-            dict.fromkeys(map(wording.plain, said))
+    parts = wording.varying(summary.entries)
+    by_label: dict[str, dict[str, None]] = {}
+    for entry in summary.entries:
+        variables = entry.environment if isinstance(entry, Measurement) else {}
+        pairs = [f"{name}={value}" for name, value in {**entry.settings, **variables}.items()]
+        by_label.setdefault(wording.label(entry, parts), {}).update(
+            dict.fromkeys(map(wording.plain, pairs))
         )
-    return {name: ", ".join(said) for name, said in found.items() if said}
+    return {label: ", ".join(pairs) for label, pairs in by_label.items() if pairs}

@@ -29,19 +29,19 @@ def rate(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < 1e9 else significant(value, 4)
 
 
-def interval(found: Interval | None, form: Callable[[float], str]) -> str:
+def interval(estimate: Interval | None, form: Callable[[float], str]) -> str:
     """Format as `median [low–high]`."""
-    if found is None:
+    if estimate is None:
         return DASH
-    return f"{form(found.median)} [{form(found.low)}–{form(found.high)}]"
+    return f"{form(estimate.median)} [{form(estimate.low)}–{form(estimate.high)}]"
 
 
-def rate_and_half(found: Interval | None) -> str:
+def rate_and_half(estimate: Interval | None) -> str:
     """Format as `median ± half the interval`, the latter in percent of the median."""
-    if found is None:
+    if estimate is None:
         return DASH
-    half = 50 * (found.high - found.low) / found.median
-    return f"{rate(found.median)}{_PLUS_MINUS}{significant(half, 2)}{NO_BREAK}%"
+    half = 50 * (estimate.high - estimate.low) / estimate.median
+    return f"{rate(estimate.median)}{_PLUS_MINUS}{significant(half, 2)}{NO_BREAK}%"
 
 
 def ratio(value: float | None) -> str:
@@ -49,9 +49,9 @@ def ratio(value: float | None) -> str:
     return DASH if value is None else f"{significant(value, 3)}x"
 
 
-def between(found: Interval) -> str:
+def between(estimate: Interval) -> str:
     """Format an interval for a sentence, as `1.31 to 1.52`."""
-    return f"{significant(found.low, 3)} to {significant(found.high, 3)}"
+    return f"{significant(estimate.low, 3)} to {significant(estimate.high, 3)}"
 
 
 def noise(value: float) -> str:
@@ -76,26 +76,26 @@ def loss_range(loss: LossRange | None) -> str:
     return f"{significant(loss.first, 4)} → {significant(loss.last, 4)}"
 
 
-def mean_to_target(found: TimeToTarget | None) -> str:
+def mean_to_target(times: TimeToTarget | None) -> str:
     """Format the mean, and how many seeds reached the target if not all did."""
-    if found is None:
+    if times is None:
         return DASH
-    if found.mean is None:
+    if times.mean is None:
         return "not reached"
-    return significant(found.mean, 3) + _some(found)
+    return significant(times.mean, 3) + _some(times)
 
 
-def time_to_target(found: TimeToTarget | None) -> str:
+def time_to_target(times: TimeToTarget | None) -> str:
     """Format likewise, as `mean ± half the interval`."""
-    if found is None or found.mean is None or found.low is None or found.high is None:
-        return mean_to_target(found)
-    half = (found.high - found.low) / 2
-    return f"{significant(found.mean, 3)}{_PLUS_MINUS}{significant(half, 2)}{_some(found)}"
+    if times is None or times.mean is None or times.low is None or times.high is None:
+        return mean_to_target(times)
+    half = (times.high - times.low) / 2
+    return f"{significant(times.mean, 3)}{_PLUS_MINUS}{significant(half, 2)}{_some(times)}"
 
 
-def _some(found: TimeToTarget) -> str:
-    reached = sum(value is not None for value in found.values)
-    return "" if reached == len(found.values) else f" ({reached}/{len(found.values)})"
+def _some(times: TimeToTarget) -> str:
+    reached = sum(value is not None for value in times.values)
+    return "" if reached == len(times.values) else f" ({reached}/{len(times.values)})"
 
 
 def margin(metric: str, value: float) -> str:

@@ -37,13 +37,13 @@ def escape(text: str) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    said = " · ".join(f"{name}: {escape(value)}" for name, value in section.facts.items())
+    facts = " · ".join(f"{name}: {escape(value)}" for name, value in section.facts.items())
     blocks = [f"## {escape(section.name)}", f"**{escape(section.headline)}**"]
     blocks += [escape(section.description)] if section.description else []
     results, *others = section.tables
     if len(results.columns) > _WIDE:
         results, others = section.brief, section.tables
-    blocks += [said, _table(results)]
+    blocks += [facts, _table(results)]
     if section.problems:
         blocks.append(_bullets((problem.name, problem.reason) for problem in section.problems))
     return [*blocks, *map(_folded, others)]
@@ -60,5 +60,5 @@ def _table(table: Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _bullets(said: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- **{escape(name)}**: {escape(value)}" for name, value in said)
+def _bullets(items: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{escape(name)}**: {escape(value)}" for name, value in items)

@@ -19,10 +19,10 @@ def render(summary: Summary) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found = sections(summary)
-    plots = charts.plots(found)
+    parts = sections(summary)
+    plots = charts.plots(parts)
     return environment.from_string(_read("page.html.j2")).render(
-        sections=found,
+        sections=parts,
         plots=plots,
         charts=_json([plot.panels for plot in plots]),
         has_curves=bool(summary.rows),

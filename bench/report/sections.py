@@ -85,60 +85,61 @@ def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> It
 def _of_measurements(
     summary: Summary, facts: WorkloadFacts, parts: Sequence[str]
 ) -> Iterator[Section]:
-    for phase, said in _PHASES.items():
-        found = [m for m in summary.measurements if (m.workload, m.phase) == (facts.name, phase)]
+    for phase, phase_name in _PHASES.items():
+        measured = [m for m in summary.measurements if (m.workload, m.phase) == (facts.name, phase)]
         compared = [c for c in summary.comparisons if (c.workload, c.phase) == (facts.name, phase)]
-        if not found and not (compared and summary.measurements):
+        if not measured and not (compared and summary.measurements):
             continue
-        if any(m.rival for m in found):
-            yield _against_rivals(facts, said, found, compared, parts)
+        if any(m.rival for m in measured):
+            yield _against_rivals(facts, phase_name, measured, compared, parts)
             continue
         yield Section(
-            name=f"{wording.plain(facts.name)}: {said}",
+            name=f"{wording.plain(facts.name)}: {phase_name}",
             description=wording.plain(facts.description),
-            headline=wording.bench_headline(found, compared, parts),
-            facts=context.of_benchmark(facts, found, parts),
+            headline=wording.bench_headline(measured, compared, parts),
+            facts=context.of_benchmark(facts, measured, parts),
             workload=facts,
-            entries=[(wording.label(m, parts), m) for m in found],
-            brief=tables.brief_of_measurements(found, parts),
+            entries=[(wording.label(m, parts), m) for m in measured],
+            brief=tables.brief_of_measurements(measured, parts),
             tables=_present(
-                tables.of_measurements(found, parts),
+                tables.of_measurements(measured, parts),
                 *_comparisons(compared),
-                tables.of_certificates(found, parts),
+                tables.of_certificates(measured, parts),
             ),
-            problems=list(_problems(found, parts)),
+            problems=list(_problems(measured, parts)),
         )
 
 
 def _against_rivals(
     facts: WorkloadFacts,
-    said: str,
-    found: Sequence[Measurement],
+    phase_name: str,
+    measured: Sequence[Measurement],
     compared: Sequence[Comparison],
     parts: Sequence[str],
 ) -> Section:
     """Return the section of backends that took turns with rivals: ratios, and no ranking."""
     brief = tables.brief_of_comparisons(compared)
     return Section(
-        name=f"{wording.plain(facts.name)}: {said}",
+        name=f"{wording.plain(facts.name)}: {phase_name}",
         description=wording.plain(facts.description),
         headline=wording.rivals_headline(compared),
-        facts=context.of_benchmark(facts, found, parts),
+        facts=context.of_benchmark(facts, measured, parts),
         workload=facts,
         entries=[],
         brief=brief,
-        tables=_present(*_comparisons(compared), tables.of_certificates(found, parts)) or [brief],
-        problems=list(_problems(found, parts)),
+        tables=_present(*_comparisons(compared), tables.of_certificates(measured, parts))
+        or [brief],
+        problems=list(_problems(measured, parts)),
     )
 
 
-def _present(*found: Table | None) -> list[Table]:
-    return [table for table in found if table is not None]
+def _present(*measured: Table | None) -> list[Table]:
+    return [table for table in measured if table is not None]
 
 
-def _comparisons(found: Sequence[Comparison]) -> Iterator[Table]:
+def _comparisons(comparisons: Sequence[Comparison]) -> Iterator[Table]:
     for kind, name in _KINDS.items():
-        if ours := [comparison for comparison in found if comparison.kind == kind]:
+        if ours := [comparison for comparison in comparisons if comparison.kind == kind]:
             yield tables.of_comparisons(name, ours)
 
 
@@ -150,10 +151,10 @@ def _problems(entries: Sequence[Entry], parts: Sequence[str]) -> Iterator[Proble
         batches.setdefault(problem, []).extend(batch)
     names: dict[tuple[str, Status, str], list[str]] = {}
     for problem, sizes in batches.items():
-        of = f", batch {wording.listing([f'{size:,}' for size in sizes])}" if sizes else ""
-        names.setdefault((of, problem.status, problem.reason), []).append(problem.name)
-    for (of, status, reason), which in names.items():
-        yield Problem(wording.listing(which) + of, status, reason)
+        where = f", batch {wording.listing([f'{size:,}' for size in sizes])}" if sizes else ""
+        names.setdefault((where, problem.status, problem.reason), []).append(problem.name)
+    for (where, status, reason), which in names.items():
+        yield Problem(wording.listing(which) + where, status, reason)
 
 
 def _found_problems(

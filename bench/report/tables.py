@@ -90,7 +90,7 @@ def brief_of_rows(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str
     return table("Results", columns, rows)
 
 
-def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table:
+def of_measurements(measured: Sequence[Measurement], parts: Sequence[str]) -> Table:
     """Return all that a benchmark measured on a workload in one phase."""
     columns = [
         _text("backend", lambda m: wording.label(m, parts)),
@@ -98,7 +98,7 @@ def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table
         Column("status", lambda m: Cell(m.status, tone=m.status), is_number=False),
         _parity(),
         _interval("samples/s", lambda m: m.samples_per_second, formatting.rate),
-        _versus_fastest(found),
+        _versus_fastest(measured),
         _interval("end to end samples/s", lambda m: m.fed_samples_per_second, formatting.rate),
         _interval("step ms", lambda m: _milliseconds(m.step_seconds), formatting.short),
         _interval("latency ms", lambda m: _milliseconds(m.latency_seconds), formatting.short),
@@ -118,21 +118,21 @@ def of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table
         _number("discarded blocks", lambda m: m.discarded, _count),
         _text("flags", lambda m: wording.plain("; ".join(m.flags)) or formatting.DASH),
     ]
-    return table("Results", columns, found)
+    return table("Results", columns, measured)
 
 
-def brief_of_measurements(found: Sequence[Measurement], parts: Sequence[str]) -> Table:
+def brief_of_measurements(measured: Sequence[Measurement], parts: Sequence[str]) -> Table:
     """Return what a terminal and a pull request have room for."""
     columns = [
         _text("backend", lambda m: wording.label(m, parts)),
         _number("batch", lambda m: m.batch_size, _count),
         Column("parity", _status_or_parity, is_number=False),
         _brief_speed(),
-        _versus_fastest(found),
+        _versus_fastest(measured),
         _number("step ms", lambda m: _median(_milliseconds(m.step_seconds)), formatting.short),
         _number("% of peak", lambda m: m.percent_of_peak, formatting.short),
     ]
-    return table("Results", columns, found)
+    return table("Results", columns, measured)
 
 
 def of_comparisons(name: str, comparisons: Sequence[Comparison]) -> Table:
@@ -152,7 +152,7 @@ def of_comparisons(name: str, comparisons: Sequence[Comparison]) -> Table:
     return table(name, columns, comparisons)
 
 
-def brief_of_comparisons(found: Sequence[Comparison]) -> Table:
+def brief_of_comparisons(comparisons: Sequence[Comparison]) -> Table:
     """Return what a terminal has room for, of backends that took turns with rivals."""
     telling = {
         "device": _text("device", lambda c: wording.plain(c.device)),
@@ -161,20 +161,20 @@ def brief_of_comparisons(found: Sequence[Comparison]) -> Table:
     columns = [
         _text("subject", lambda c: wording.plain(c.subject)),
         _text("mode", lambda c: wording.plain(c.mode)),
-        *(telling[part] for part in telling if len({getattr(c, part) for c in found}) > 1),
+        *(telling[part] for part in telling if len({getattr(c, part) for c in comparisons}) > 1),
         _number("threads", lambda c: c.threads, _count),
         _text("rival", lambda c: wording.plain(c.rival)),
         _interval("times as fast", lambda c: c.ratio, formatting.ratio),
         _text("verdict", lambda c: c.verdict),
     ]
-    return table("Results", columns, found)
+    return table("Results", columns, comparisons)
 
 
 def of_certificates(entries: Sequence[Entry], parts: Sequence[str]) -> Table | None:
     """Return the certificates of rows or measurements, each once; None if they have none."""
-    found = {wording.label(entry, parts): entry for entry in reversed(entries) if entry.parity}
+    certified = {wording.label(entry, parts): entry for entry in reversed(entries) if entry.parity}
     names = dict.fromkeys(
-        rung.name for entry in found.values() if entry.parity for rung in entry.parity.rungs
+        rung.name for entry in certified.values() if entry.parity for rung in entry.parity.rungs
     )
     columns = [
         _text("backend", lambda entry: wording.label(entry, parts)),
@@ -186,7 +186,9 @@ def of_certificates(entries: Sequence[Entry], parts: Sequence[str]) -> Table | N
         ),
         _text("certificate", lambda entry: wording.plain(entry.parity.certificate)[:12]),
     ]
-    return table("Parity certificates", columns, reversed(found.values())) if found else None
+    return (
+        table("Parity certificates", columns, reversed(certified.values())) if certified else None
+    )
 
 
 def of_peaks(summary: Summary) -> Table | None:
@@ -214,19 +216,21 @@ def _interval(
     title: str, get: Callable[[Any], Interval | None], form: Callable[[float], str]
 ) -> Column:
     def cell(entry: Any) -> Cell:
-        found = get(entry)
-        if found is None:
+        estimate = get(entry)
+        if estimate is None:
             return Cell(formatting.DASH)
-        return Cell(formatting.interval(found, form), found.median, found.low, found.high)
+        return Cell(
+            formatting.interval(estimate, form), estimate.median, estimate.low, estimate.high
+        )
 
     return Column(title, cell)
 
 
 def _brief_speed() -> Column:
     def cell(entry: Entry) -> Cell:
-        found = entry.samples_per_second
-        text = formatting.rate_and_half(found)
-        return Cell(text, found.median, found.low, found.high) if found else Cell(text)
+        estimate = entry.samples_per_second
+        text = formatting.rate_and_half(estimate)
+        return Cell(text, estimate.median, estimate.low, estimate.high) if estimate else Cell(text)
 
     return Column("samples/s", cell)
 
@@ -271,9 +275,9 @@ def _batch(entry: Entry) -> int:
 
 def _to_target(facts: WorkloadFacts, form: Callable[[TimeToTarget | None], str]) -> list[Column]:
     def cell(row: Row) -> Cell:
-        found = row.seconds_to_target
-        text = form(found)
-        return Cell(text, found.mean, found.low, found.high) if found else Cell(text)
+        times = row.seconds_to_target
+        text = form(times)
+        return Cell(text, times.mean, times.low, times.high) if times else Cell(text)
 
     return [] if facts.target is None else [Column("to target s", cell)]
 
@@ -283,8 +287,8 @@ def _version(entry: Entry) -> str:
 
 
 def _metric(row: Row) -> Cell:
-    text, found = formatting.metric_interval(row.metric), row.metric
-    return Cell(text, found.mean, found.low, found.high) if found else Cell(text)
+    text, metric = formatting.metric_interval(row.metric), row.metric
+    return Cell(text, metric.mean, metric.low, metric.high) if metric else Cell(text)
 
 
 def _loss(row: Row) -> Cell:
@@ -292,24 +296,24 @@ def _loss(row: Row) -> Cell:
 
 
 def _rung(entry: Entry, name: str) -> Cell:
-    found = next((rung for rung in entry.parity.rungs if rung.name == name), None)  # type: ignore[union-attr]
-    if found is None:
+    rung = next((rung for rung in entry.parity.rungs if rung.name == name), None)  # type: ignore[union-attr]
+    if rung is None:
         return Cell(formatting.DASH)
-    tone = {True: "ok", False: "failed", None: ""}[found.passes]
-    if found.ratio is None:
-        said = {True: "equivalent", False: "different", None: "not shown"}[found.passes]
-        return Cell(said, tone=tone)
-    return Cell(formatting.noise(found.ratio), found.ratio, tone=tone)
+    tone = {True: "ok", False: "failed", None: ""}[rung.passes]
+    if rung.ratio is None:
+        words = {True: "equivalent", False: "different", None: "not shown"}[rung.passes]
+        return Cell(words, tone=tone)
+    return Cell(formatting.noise(rung.ratio), rung.ratio, tone=tone)
 
 
-def _milliseconds(found: Interval | None) -> Interval | None:
-    if found is None:
+def _milliseconds(estimate: Interval | None) -> Interval | None:
+    if estimate is None:
         return None
-    return Interval(1e3 * found.median, 1e3 * found.low, 1e3 * found.high)
+    return Interval(1e3 * estimate.median, 1e3 * estimate.low, 1e3 * estimate.high)
 
 
-def _median(found: Interval | None) -> float | None:
-    return None if found is None else found.median
+def _median(estimate: Interval | None) -> float | None:
+    return None if estimate is None else estimate.median
 
 
 def _count(value: float) -> str:

@@ -48,10 +48,10 @@ def caveat(summary: Summary) -> str:
 
 def reading(summary: Summary) -> str:
     """Say how to read the tables of a run, of a benchmark, or of both."""
-    said = [_INTERVALS]
-    said += [_RUN] if summary.rows else []
-    said += [_BENCH] if summary.measurements else []
-    return " ".join(said)
+    sentences = [_INTERVALS]
+    sentences += [_RUN] if summary.rows else []
+    sentences += [_BENCH] if summary.measurements else []
+    return " ".join(sentences)
 
 
 def plain(text: str) -> str:
@@ -70,7 +70,7 @@ def varying(entries: Sequence[Entry]) -> list[str]:
 
 
 def execution(entry: Entry, parts: Sequence[str]) -> list[str]:
-    """Return these parts of an execution as wording."""
+    """Return these parts of an execution in words."""
     return [
         numbered(entry.threads, "thread") if part == "threads" else plain(str(getattr(entry, part)))
         for part in parts
@@ -151,8 +151,11 @@ def rivals_headline(compared: Sequence[Comparison]) -> str:
         return "Nothing was compared."
     ratios = sorted(c.ratio.median for c in compared)
     slower = listing([f"{plain(c.subject)} {c.mode}" for c in compared if c.verdict == "slower"])
-    said = f"{formatting.ratio(ratios[0])} to {formatting.ratio(ratios[-1])} of their rivals' speed"
-    return f"{said}, {formatting.ratio(median(ratios))} at the median; slower: {slower or 'none'}."
+    ratio_range = (
+        f"{formatting.ratio(ratios[0])} to {formatting.ratio(ratios[-1])} of their rivals' speed"
+    )
+    middle = formatting.ratio(median(ratios))
+    return f"{ratio_range}, {middle} at the median; slower: {slower or 'none'}."
 
 
 def bench_headline(
@@ -189,53 +192,55 @@ def _unfinished(entries: Sequence[Entry], parts: Sequence[str]) -> list[str]:
 
 def _speed(entries: Sequence[Entry], comparisons: Sequence[Comparison], where: str) -> str:
     """Say who is fastest of entries of one execution and batch size, which `where` names."""
-    said = f"{where}: " if where else ""
+    place = f"{where}: " if where else ""
     ranked = ranking(entries)
     if not ranked:
         if any(entry.samples_per_second for entry in entries):
-            return f"{said}No speed is comparable: no certificate passes"
-        return f"{said}No speed: nothing was trained after the first block, which holds compilation"
+            return f"{place}No speed is comparable: no certificate passes"
+        return (
+            f"{place}No speed: nothing was trained after the first block, which holds compilation"
+        )
     names = [plain(entry.backend) for entry, _ in ranked]
     rate = f"{formatting.significant(ranked[0][1].median, 3)} samples/s"
     if len(names) == 1:
-        return f"{said}Only {names[0]} can be compared: {rate}"
+        return f"{place}Only {names[0]} can be compared: {rate}"
     ratios = _ratios(names[0], comparisons)
     ties = [name for name in names[1:] if name in ratios and ratios[name].low <= 1]
     others = [name for name in names[1:] if name not in ties]
     shown = [*ties, *others[:1]] if ties else [others[0], others[-1]]
-    rivals = [found for found in ranked[1:] if plain(found[0].backend) in shown]
+    rivals = [rival for rival in ranked[1:] if plain(rival[0].backend) in shown]
     times = f"{_times(ranked[0][1], rivals, ratios)}, at {rate}"
     if ties:
-        return f"{said}{listing([names[0], *ties])} tie: {names[0]} is {times}"
+        return f"{place}{listing([names[0], *ties])} tie: {names[0]} is {times}"
     among = f" of {len(names)}" if len(names) > 2 else ""
-    return f"{said}{names[0]} is fastest{among}: {times}"
+    return f"{place}{names[0]} is fastest{among}: {times}"
 
 
 def _ratios(first: str, comparisons: Sequence[Comparison]) -> dict[str, Interval]:
     """Return how many times as fast as others one is, by their names."""
-    found = {c.rival: c.ratio for c in comparisons if c.subject == first}
+    times = {c.rival: c.ratio for c in comparisons if c.subject == first}
     for c in comparisons:
         if c.rival == first:
-            found[c.subject] = Interval(1 / c.ratio.median, 1 / c.ratio.high, 1 / c.ratio.low)
-    return found
+            times[c.subject] = Interval(1 / c.ratio.median, 1 / c.ratio.high, 1 / c.ratio.low)
+    return times
 
 
 def _times(
     speed: Interval, rivals: Sequence[tuple[Entry, Interval]], ratios: Mapping[str, Interval]
 ) -> str:
     """Say how many times as fast as others something is, and how sure that is."""
-    said: list[str] = []
+    phrases: list[str] = []
     for entry, other in rivals:
         name = plain(entry.backend)
-        found = ratios.get(name)
+        ratio = ratios.get(name)
         sure = (
-            f"{'' if said else '95 % interval '}{formatting.between(found)}"
-            if found
+            f"{'' if phrases else '95 % interval '}{formatting.between(ratio)}"
+            if ratio
             else "no interval"
         )
-        times = found.median if found else speed.median / other.median
-        said.append(f"{formatting.ratio(times)} as fast as {name} ({sure})")
-    return listing(said)
+        times = ratio.median if ratio else speed.median / other.median
+        phrases.append(f"{formatting.ratio(times)} as fast as {name} ({sure})")
+    return listing(phrases)
 
 
 def _accuracy(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
@@ -253,18 +258,18 @@ def _accuracy(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
 
 def _equivalence(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
     """Say of whom it is shown that the metric is NumPy's, within which margin."""
-    found = [
+    rungs = [
         (plain(row.backend), rung)
         for row in rows
         if row.backend != "numpy" and row.parity
         for rung in row.parity.rungs
         if rung.name == "accuracy" and rung.margin is not None
     ]
-    if not found:
+    if not rungs:
         return ""
-    same = list(dict.fromkeys(name for name, rung in found if rung.passes))
-    rest = list(dict.fromkeys(name for name, rung in found if not rung.passes))
-    margin = formatting.margin(facts.metric, max(rung.margin or 0.0 for _, rung in found))
+    same = list(dict.fromkeys(name for name, rung in rungs if rung.passes))
+    rest = list(dict.fromkeys(name for name, rung in rungs if not rung.passes))
+    margin = formatting.margin(facts.metric, max(rung.margin or 0.0 for _, rung in rungs))
     equivalent = f"equivalent to numpy's within {margin}"
     if not rest:
         return f", {equivalent}"

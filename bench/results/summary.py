@@ -135,7 +135,8 @@ class Row(Struct, frozen=True, kw_only=True):
     holds any compilation, and is not in `samples_per_second`. `blocks` are the samples/s of all
     other blocks, by process, which is a seed that finished. `stage_seconds` is the staging of all
     batches. `losses` are the curve of the training loss by step, `curve` is by epoch.
-    `seconds_to_target` is null where the workload has no target. `missing`: no interpreter has it.
+    `seconds_to_target` is null where the workload has no target. `settings` is what the adapter
+    fixed that matters for speed or numerics, in its own words. `missing`: no interpreter has it.
     """
 
     workload: str
@@ -164,6 +165,7 @@ class Row(Struct, frozen=True, kw_only=True):
     seconds_to_target: TimeToTarget | None = None
     losses: list[LossPoint] = []
     blocks: list[list[float]] = []
+    settings: dict[str, str] = {}
 
     @property
     def comparable(self) -> bool:

@@ -90,19 +90,19 @@ def is_bimodal(values: Sequence[float]) -> bool:
 
 def turns(processes: Iterable[Process], task: Task, feed: Feed) -> list[dict[int, float]]:
     """Return the steady samples/s by process, then by round."""
-    found = [blocks(process, feed) for process in processes]
-    return [_rates(one, task) for one in found if one]
+    by_process_blocks = [blocks(process, feed) for process in processes]
+    return [_rates(blocks_of, task) for blocks_of in by_process_blocks if blocks_of]
 
 
-def _rates(one: Blocks, task: Task) -> dict[int, float]:
+def _rates(kept: Blocks, task: Task) -> dict[int, float]:
     samples = task.steps * task.batch_size
-    return {number: samples / seconds for number, seconds in one.seconds.items()}
+    return {number: samples / seconds for number, seconds in kept.seconds.items()}
 
 
 def speed(processes: Iterable[Process], task: Task, feed: Feed) -> Interval | None:
     """Return the samples/s with its interval."""
-    found = turns(processes, task, feed)
-    return bootstrap_median(by_process(found)) if found else None
+    speeds = turns(processes, task, feed)
+    return bootstrap_median(by_process(speeds)) if speeds else None
 
 
 def measurement(
@@ -119,8 +119,8 @@ def measurement(
     """
     status, reason = _status([*processes, *rivals])
     done = [process for process in processes if _last(process, Measured)]
-    found = [one for process in done if (one := blocks(process, "staged"))]
-    rates = [_rates(one, task) for one in found]
+    steady_blocks = [kept for process in done if (kept := blocks(process, "staged"))]
+    rates = [_rates(kept, task) for kept in steady_blocks]
     staged = by_process(rates)
     fast = bootstrap_median(staged) if staged else None
     flops = task.model.cost
@@ -130,7 +130,7 @@ def measurement(
     latencies = [end.latencies for end in ends if end.latencies]
     started = _all(processes, Started)
     splits = [end.split for end in ends if end.split]
-    threads_used = _median(one.threads_used for one in found)
+    threads_used = _median(kept.threads_used for kept in steady_blocks)
     execution = task.execution
     return Measurement(
         workload=task.name,
@@ -169,10 +169,10 @@ def measurement(
         if splits
         else {},
         blocks=staged,
-        rounds=[list(one) for one in rates],
+        rounds=[list(kept) for kept in rates],
         rival=task.rival,
-        discarded=sum(one.discarded for one in found),
-        flags=list(_flags(found, staged, threads_used, execution.threads)),
+        discarded=sum(kept.discarded for kept in steady_blocks),
+        flags=list(_flags(steady_blocks, staged, threads_used, execution.threads)),
         settings=ends[0].settings if ends else {},
         environment=task.environment,
         parity=parity,
@@ -180,7 +180,7 @@ def measurement(
 
 
 def _flags(
-    found: Sequence[Blocks],
+    steady_blocks: Sequence[Blocks],
     staged: Sequence[Sequence[float]],
     threads_used: float | None,
     threads: int,
@@ -190,11 +190,11 @@ def _flags(
     elif threads_used is not None and threads > 1 and threads_used < 0.6 * threads:
         yield f"used {threads_used:.1f} of {threads} threads"
     for name in ("recompiled", "drifting", "busy"):
-        if count := sum(getattr(one, name) for one in found):
-            yield f"{_FLAGS[name]} in {count} of {len(found)} processes"
-    if len(found) == 1:
+        if count := sum(getattr(kept, name) for kept in steady_blocks):
+            yield f"{_FLAGS[name]} in {count} of {len(steady_blocks)} processes"
+    if len(steady_blocks) == 1:
         yield "one process: the interval leaves out what differs from process to process"
-    if is_bimodal([rate for one in staged for rate in one]):
+    if is_bimodal([rate for kept in staged for rate in kept]):
         yield "two modes: the speed is either of two"
 
 
@@ -220,8 +220,8 @@ def _all(processes: Iterable[Process], kind: type[R]) -> list[R]:
 
 
 def _median(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return median(found) if found else None
+    known = list(values)
+    return median(known) if known else None
 
 
 def _inverse(rate: Interval | None, samples: int) -> Interval | None:

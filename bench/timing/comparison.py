@@ -56,14 +56,14 @@ def with_overheads(measurements: Sequence[Measurement]) -> list[Measurement]:
 
     Least squares of the relative errors, a >= 0.
     """
-    found: dict[tuple[Any, ...], float] = {}
+    overheads: dict[tuple[Any, ...], float] = {}
     for series, group in groupby(sorted(measurements, key=_series), key=_series):
         points = [(m.batch_size, m.step_seconds.median) for m in group if m.step_seconds]
         if len(points) >= _LEAST_SIZES:
             sizes, seconds = np.array(points, float).T
             terms = np.stack([1 / seconds, sizes / seconds], axis=1)
-            found[series] = max(0.0, float(np.linalg.lstsq(terms, np.ones(len(points)))[0][0]))
-    return [structs.replace(m, overhead_seconds=found.get(_series(m))) for m in measurements]
+            overheads[series] = max(0.0, float(np.linalg.lstsq(terms, np.ones(len(points)))[0][0]))
+    return [structs.replace(m, overhead_seconds=overheads.get(_series(m))) for m in measurements]
 
 
 def with_cliffs(measurements: Sequence[Measurement]) -> list[Measurement]:

@@ -87,6 +87,7 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         samples_per_second=bootstrap_median(blocks) if blocks else None,
         first_block_seconds=_median([r.blocks[0].train_seconds for r in complete]),
         import_seconds=_median([record.import_seconds for record in started]),
+        settings=built[0].settings if built else {},
         build_seconds=_median([record.build_seconds for record in built]),
         peak_rss_mb=_median([r.finished.peak_rss_mb for r in complete if r.finished]),
         parameters=facts.parameters,

@@ -33,15 +33,15 @@ class JobResult(Struct, frozen=True):
 
 def read_job(folder: Path, seed: int) -> JobResult:
     """Read the records of a job, finished or not."""
-    found = records.read(folder / "records.jsonl")
-    status, reason = status_of(records.ending(found))
+    journal = records.read(folder / "records.jsonl")
+    status, reason = status_of(records.ending(journal))
     return JobResult(
         seed=seed,
         status=status,
         reason=reason,
-        started=next((r for r in found if isinstance(r, Started)), None),
-        built=next((r for r in found if isinstance(r, Built)), None),
-        blocks=[r for r in found if isinstance(r, Block)],
-        epochs=[r for r in found if isinstance(r, Epoch)],
-        finished=next((r for r in found if isinstance(r, Finished)), None),
+        started=next((r for r in journal if isinstance(r, Started)), None),
+        built=next((r for r in journal if isinstance(r, Built)), None),
+        blocks=[r for r in journal if isinstance(r, Block)],
+        epochs=[r for r in journal if isinstance(r, Epoch)],
+        finished=next((r for r in journal if isinstance(r, Finished)), None),
     )

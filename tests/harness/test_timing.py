@@ -306,7 +306,7 @@ def test_the_budget_goes_where_intervals_are_widest(
     assert set(peaks) == {1}
 
 
-def test_without_time_every_heat_is_run_once(
+def test_without_time_every_race_is_run_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_peak", lambda threads, code: 100.0)
@@ -511,7 +511,7 @@ def test_beside_a_rival_all_steps_are_fed_the_first_as_well(bakeoff: Command, ho
     assert set(log.read_text().split()) == {"Held"}
 
 
-def test_all_of_a_heat_take_turns_and_every_other_round_is_mirrored(
+def test_all_of_a_race_take_turns_and_every_other_round_is_mirrored(
     bakeoff: Command, workload: Path, fake: Fake
 ) -> None:
     outcome = bakeoff("bench", workload, "--backend", f"{fake('signs_a')},{fake('signs_b')}",
