@@ -240,6 +240,10 @@ def leaky_relu(node: Node[layers.LeakyReLU], x: Array, run: Pass) -> Array:
     return jnp.where(x > 0, x, node.layer.negative_slope * x)
 
 
+def prelu(node: Node[layers.PReLU], x: Array, run: Pass) -> Array:
+    return jnp.where(x > 0, x, run.weight(node, "alpha") * x)
+
+
 def elu(node: Node[layers.ELU], x: Array, run: Pass) -> Array:
     return jax.nn.elu(x, node.layer.alpha)
 

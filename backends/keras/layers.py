@@ -246,6 +246,12 @@ def leaky_relu(node: Node[layers.LeakyReLU], dtype: DType) -> Lowered:
     return chain(keras.layers.LeakyReLU(slope, dtype=dtype)), {}
 
 
+def prelu(node: Node[layers.PReLU], dtype: DType) -> Lowered:
+    shared = tuple(range(1, len(node.input_shape)))  # all but the last: images are channels-last
+    module = keras.layers.PReLU(shared_axes=shared, dtype=dtype)
+    return formulas.prelu(module), places(module, node)
+
+
 def elu(node: Node[layers.ELU], dtype: DType) -> Lowered:
     return chain(keras.layers.ELU(node.layer.alpha, dtype=dtype)), {}
 

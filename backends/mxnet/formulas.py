@@ -7,6 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 from mxnet import nd
+from mxnet.gluon import nn
+
+from ...models.shapes import Shape
 
 Tensor = Any  # an NDArray, or a Symbol while Gluon traces a hybridized block
 Slots = tuple[Tensor, ...]  # those of one weight
@@ -16,6 +19,7 @@ REPLACED = (
     "global_avg_pool2d (by mean)",
     "hard_sigmoid",
     "softplus",
+    "prelu",
     "binary_cross_entropy",
     "adagrad",
     "clip_value",
@@ -37,6 +41,20 @@ def softplus(F: Any, x: Tensor) -> Tensor:
     """max(x, 0) + log(1 + e^-|x|); the native softrelu of oneDNN is 2e-6 off (MXNet 1.9.1)."""
     magnitude = F.where(x > 0, x, -x)  # relu(x) leaves it to |x| to have a derivative at 0
     return F.relu(x) + F.log1p(F.exp(-magnitude))
+
+
+class PReLU(nn.PReLU):
+    """By `where`, over any axis; hybridized between other layers, the native one multiplies the
+    gradient of alpha by alpha, and in float64 it multiplies in float32 (MXNet 1.9.1).
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        features_last = len(shape) == 2
+        super().__init__(in_channels=shape[-1 if features_last else 0])
+        self._shape = (1, 1, -1) if features_last else (1, -1, *[1] * len(shape[1:]))
+
+    def hybrid_forward(self, F: Any, x: Tensor, alpha: Tensor) -> Tensor:
+        return F.where(x > 0, x, F.broadcast_mul(x, alpha.reshape(self._shape)))
 
 
 def adagrad(optimizer: Any, w: Tensor, g: Tensor, slots: Slots, step: int) -> None:

@@ -202,6 +202,11 @@ def leaky_relu(node: Node[layers.LeakyReLU]) -> Lowered:
     return float64.Exact(nn.LeakyReLU(slope), float64.leaky_relu(slope)), {}
 
 
+def prelu(node: Node[layers.PReLU]) -> Lowered:
+    block = formulas.PReLU(node.input_shape)
+    return block, {"alpha": block.alpha}
+
+
 def elu(node: Node[layers.ELU]) -> Lowered:
     alpha = node.layer.alpha
     return float64.Exact(nn.ELU(alpha), float64.elu(alpha)), {}

@@ -170,6 +170,14 @@ def leaky_relu(node: Node[layers.LeakyReLU]) -> Lowered:
     return formulas.LeakyReLU(node.layer.negative_slope), {}
 
 
+def prelu(node: Node[layers.PReLU]) -> Lowered:
+    (spec,) = node.weights.values()
+    channels_last = len(node.input_shape) == 2
+    module = _PReLU(*spec.shape, data_format="NLC" if channels_last else "NCHW")
+    (alpha,) = module.parameters()
+    return module, {"alpha": alpha}
+
+
 def elu(node: Node[layers.ELU]) -> Lowered:
     return float64.ELU(node.layer.alpha), {}
 
@@ -301,6 +309,16 @@ class _Attention(nn.Layer):
 
     def _split(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.linear(x, weight).reshape([0, 0, self._heads, -1])
+
+
+class _PReLU(nn.PReLU):
+    """Native; 3.3's backward pass dies where the input needs no gradient, so here it has one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.stop_gradient:
+            x = x.detach()
+            x.stop_gradient = False
+        return super().forward(x)
 
 
 class _Dropout(nn.Layer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...models import Node, layers
+from ..contract import Weights
 from . import functions
 from .passes import Array, Backprop, Pass
 
@@ -17,6 +18,18 @@ def relu(node: Node[layers.ReLU], x: Array, run: Pass) -> tuple[Array, Backprop]
 def leaky_relu(node: Node[layers.LeakyReLU], x: Array, run: Pass) -> tuple[Array, Backprop]:
     slope = np.where(x > 0, x.dtype.type(1), x.dtype.type(node.layer.negative_slope))
     return x * slope, lambda dy: (dy * slope, {})
+
+
+def prelu(node: Node[layers.PReLU], x: Array, run: Pass) -> tuple[Array, Backprop]:
+    alpha = run.weight(node, "alpha").reshape((-1, 1, 1) if x.ndim == 4 else (-1,))
+    others = (0, 2, 3) if x.ndim == 4 else tuple(range(x.ndim - 1))
+    slope = np.where(x > 0, x.dtype.type(1), alpha)
+
+    def backprop(dy: Array) -> tuple[Array | None, Weights]:
+        dalpha = (dy * np.minimum(x, 0)).sum(axis=others)
+        return dy * slope, {f"{node.key}.alpha": dalpha}
+
+    return x * slope, backprop
 
 
 def elu(node: Node[layers.ELU], x: Array, run: Pass) -> tuple[Array, Backprop]:

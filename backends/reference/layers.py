@@ -21,6 +21,7 @@ from .activation import (  # noqa: F401
     gelu,
     hard_sigmoid,
     leaky_relu,
+    prelu,
     relu,
     sigmoid,
     silu,

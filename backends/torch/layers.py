@@ -179,6 +179,16 @@ def leaky_relu(node: Node[layers.LeakyReLU]) -> Lowered:
     return nn.LeakyReLU(node.layer.negative_slope), {}
 
 
+def prelu(node: Node[layers.PReLU]) -> Lowered:
+    if len(node.input_shape) == 2:  # nn.PReLU has its channels on axis 1
+        steps, features = node.input_shape
+        module = nn.PReLU(features)
+        rows = (nn.Flatten(0, 1), module, nn.Unflatten(0, (-1, steps)))
+        return nn.Sequential(*rows), {"alpha": module.weight}
+    module = nn.PReLU(node.input_shape[0])
+    return module, {"alpha": module.weight}
+
+
 def elu(node: Node[layers.ELU]) -> Lowered:
     return nn.ELU(node.layer.alpha), {}
 

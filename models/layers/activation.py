@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..shapes import Fraction, NonNegativeFloat, PositiveFloat
-from .base import Elementwise, Name
+from ..initializers import Constant, Initializer, WeightSpec
+from ..shapes import Fraction, NonNegativeFloat, PositiveFloat, Shape, show
+from .base import BaseLayer, Elementwise, Name
 
 
 class ReLU(Elementwise, frozen=True, kw_only=True, tag="relu"):
@@ -20,6 +21,32 @@ class LeakyReLU(Elementwise, frozen=True, kw_only=True, tag="leaky_relu"):
     """
 
     negative_slope: NonNegativeFloat = 0.01
+
+
+class PReLU(BaseLayer, frozen=True, kw_only=True, tag="prelu"):
+    """y = x if x > 0 else alpha·x, with alpha trained; at 0 dy/dx is alpha (He et al. 2015).
+
+    One alpha per channel of [C, H, W], or per feature of [D] and [T, D]; alpha: [C] or [D],
+    starting at 0.25. [C, L] is taken for [T, D]: permute it first.
+
+    Defaults elsewhere: PyTorch, Paddle and MXNet one alpha for all, from 0.25; Keras one per number
+    of a sample, from 0, and its dy/dx at 0 is 0. JAX has none. He et al. do not decay alpha; a
+    `weight_decay` here does.
+    """
+
+    name: Name
+    alpha_initializer: Initializer = Constant(0.25)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if not 1 <= len(input_shape) <= 3:
+            raise ValueError(
+                f"prelu needs an input [D], [T, D] or [C, H, W], got {show(input_shape)}"
+            )
+        return input_shape
+
+    def weights(self, input_shape: Shape) -> dict[str, WeightSpec]:
+        size = input_shape[0 if len(input_shape) == 3 else -1]
+        return {"alpha": WeightSpec((size,), size, size, self.alpha_initializer)}
 
 
 class ELU(Elementwise, frozen=True, kw_only=True, tag="elu"):

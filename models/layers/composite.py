@@ -13,6 +13,7 @@ from .activation import (
     Dropout,
     HardSigmoid,
     LeakyReLU,
+    PReLU,
     ReLU,
     Sigmoid,
     SiLU,
@@ -87,6 +88,7 @@ Layer = (
     | MultiHeadAttention
     | ReLU
     | LeakyReLU
+    | PReLU
     | ELU
     | GELU
     | Sigmoid

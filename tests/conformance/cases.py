@@ -13,7 +13,7 @@ import numpy as np
 
 from bakeoff.models import Model
 from bakeoff.models.init import dropout_masks, stream
-from bakeoff.models.initializers import Normal
+from bakeoff.models.initializers import Normal, Zeros
 from bakeoff.models.layers import (
     ELU,
     GELU,
@@ -38,6 +38,7 @@ from bakeoff.models.layers import (
     MaxPool2D,
     MultiHeadAttention,
     Permute,
+    PReLU,
     ReLU,
     Reshape,
     Residual,
@@ -168,6 +169,7 @@ def _batch_norm_case(case_id: str, before: Layer, shape: tuple[int, ...]) -> Cas
     return Case(case_id, _model([before, tested, Flatten(), _dense("head", 2)], shape))
 
 
+_PRELU = PReLU(name="tested", alpha_initializer=_RANDOM)
 _WIDE = {"weight_initializer": Normal(std=4.0)}  # to both sides of a kink that is far from zero
 
 LAYERS = [
@@ -271,6 +273,10 @@ LAYERS = [
     _layer_case("relu-image", IMAGE, ReLU()),
     _layer_case("leaky_relu", VECTOR, LeakyReLU()),
     _layer_case("leaky_relu-slope", VECTOR, LeakyReLU(negative_slope=0.25)),
+    _layer_case("prelu", VECTOR, _PRELU),
+    _layer_case("prelu-image", IMAGE, _PRELU),
+    _layer_case("prelu-sequence", SEQUENCE, _PRELU),
+    Case("prelu-first", _model([_PRELU, _dense("head", 2)], VECTOR)),
     _layer_case("sigmoid", VECTOR, Sigmoid()),
     _layer_case("hard_sigmoid", VECTOR, Dense(name="wide", units=7, **_WIDE), HardSigmoid()),
     _layer_case("tanh", VECTOR, Tanh()),
@@ -389,6 +395,20 @@ OPTIMIZERS = [
             IMAGE,
             loss=SoftmaxCrossEntropy(),
             optimizer=SGD(learning_rate=0.125, momentum=0.5),
+        ),
+    ),
+    # All zeros before the first step, so that it shows the derivative there; and then an alpha that
+    # float32 does not hold.
+    Case(
+        "prelu-from-zero",
+        _model(
+            [
+                Dense(name="zero", units=3, weight_initializer=Zeros()),
+                _PRELU,
+                _dense("head", 5),
+            ],
+            VECTOR,
+            loss=SoftmaxCrossEntropy(),
         ),
     ),
 ]

@@ -39,6 +39,7 @@ from bakeoff.models.layers import (
     MaxPool2D,
     MultiHeadAttention,
     Permute,
+    PReLU,
     ReLU,
     Residual,
     Sigmoid,
@@ -69,6 +70,7 @@ _KEEPS_SHAPE: Sequence[type] = (
     *(
         ReLU,
         LeakyReLU,
+        PReLU,
         ELU,
         GELU,
         Sigmoid,
@@ -195,6 +197,8 @@ def _layers(draw: Draw, adapter: Adapter, shape: Shape, name: str, depth: int) -
             return [kind(name=name, epsilon=draw(st.sampled_from([1e-5, 0.125])))]
         case _ if kind is LeakyReLU:
             return [kind(negative_slope=draw(st.sampled_from([0.01, 0.25])))]
+        case _ if kind is PReLU:
+            return [kind(name=name, alpha_initializer=Normal(std=0.5))]
         case _ if kind is GELU:
             return [kind(approximation=draw(st.sampled_from(["none", "tanh"])))]
         case _:

@@ -105,6 +105,7 @@ _MODELS = (
         "activations",
         (4,),
         layers.Dense(name="hidden", units=5, **_RANDOM),
+        layers.PReLU(name="rectify", alpha_initializer=Normal(std=0.5)),
         layers.GELU(),
         layers.LeakyReLU(),
         layers.HardSigmoid(),
