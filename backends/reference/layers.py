@@ -13,33 +13,10 @@ import numpy as np
 
 from ...models import Node, layers
 from ..contract import Weights, lowering
-
-# What is not called here is found by its name: see LAYERS.
-from .activation import (  # noqa: F401
-    dropout,
-    elu,
-    gelu,
-    hard_sigmoid,
-    leaky_relu,
-    prelu,
-    relu,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-    tanh,
-)
-from .attention import multi_head_attention  # noqa: F401
-from .convolution import conv1d, conv2d, conv_transpose2d  # noqa: F401
-from .normalization import batch_norm, layer_norm  # noqa: F401
+from . import activation, attention, convolution, normalization, pooling, recurrent
 from .passes import Array, Backprop, Pass
-from .pooling import (  # noqa: F401
-    avg_pool2d,
-    global_avg_pool1d,
-    global_avg_pool2d,
-    max_pool2d,
-)
-from .recurrent import gru, lstm, simple_rnn  # noqa: F401
+
+_FAMILIES = (activation, attention, convolution, normalization, pooling, recurrent)
 
 
 def dense(node: Node[layers.Dense], x: Array, run: Pass) -> tuple[Array, Backprop]:
@@ -116,7 +93,8 @@ def concat(node: Node[layers.Concat], x: Array, run: Pass) -> tuple[Array, Backp
     return np.concatenate(outputs, axis=1), backprop
 
 
-LAYERS = lowering(layers.Layer, globals())
+_FUNCTIONS = {name: f for family in _FAMILIES for name, f in vars(family).items()} | globals()
+LAYERS = lowering(layers.Layer, _FUNCTIONS)
 
 
 def sequence(nodes: Sequence[Node[layers.Layer]], x: Array, run: Pass) -> tuple[Array, Backprop]:

@@ -7,28 +7,17 @@ from typing import Annotated
 from msgspec import Meta
 
 from ..shapes import Shape, show
-from .activation import (
-    ELU,
-    GELU,
-    Dropout,
-    HardSigmoid,
-    LeakyReLU,
-    PReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
+from . import (
+    activation,
+    attention,
+    convolution,
+    dense,
+    normalization,
+    pooling,
+    recurrent,
+    shape,
 )
-from .attention import MultiHeadAttention
 from .base import BaseLayer
-from .convolution import Conv1D, Conv2D, ConvTranspose2D
-from .dense import Dense, Embedding
-from .normalization import BatchNorm, LayerNorm
-from .pooling import AvgPool2D, GlobalAvgPool1D, GlobalAvgPool2D, MaxPool2D
-from .recurrent import GRU, LSTM, SimpleRNN
-from .shape import Flatten, Permute, Reshape
 
 
 class Residual(BaseLayer, frozen=True, kw_only=True, tag="residual"):
@@ -68,36 +57,36 @@ class Concat(BaseLayer, frozen=True, kw_only=True, tag="concat"):
 
 
 Layer = (
-    Dense
-    | Conv1D
-    | Conv2D
-    | ConvTranspose2D
-    | MaxPool2D
-    | AvgPool2D
-    | GlobalAvgPool1D
-    | GlobalAvgPool2D
-    | Flatten
-    | Reshape
-    | Permute
-    | BatchNorm
-    | LayerNorm
-    | Embedding
-    | SimpleRNN
-    | LSTM
-    | GRU
-    | MultiHeadAttention
-    | ReLU
-    | LeakyReLU
-    | PReLU
-    | ELU
-    | GELU
-    | Sigmoid
-    | HardSigmoid
-    | Tanh
-    | Softplus
-    | SiLU
-    | Softmax
-    | Dropout
+    dense.Dense
+    | convolution.Conv1D
+    | convolution.Conv2D
+    | convolution.ConvTranspose2D
+    | pooling.MaxPool2D
+    | pooling.AvgPool2D
+    | pooling.GlobalAvgPool1D
+    | pooling.GlobalAvgPool2D
+    | shape.Flatten
+    | shape.Reshape
+    | shape.Permute
+    | normalization.BatchNorm
+    | normalization.LayerNorm
+    | dense.Embedding
+    | recurrent.SimpleRNN
+    | recurrent.LSTM
+    | recurrent.GRU
+    | attention.MultiHeadAttention
+    | activation.ReLU
+    | activation.LeakyReLU
+    | activation.PReLU
+    | activation.ELU
+    | activation.GELU
+    | activation.Sigmoid
+    | activation.HardSigmoid
+    | activation.Tanh
+    | activation.Softplus
+    | activation.SiLU
+    | activation.Softmax
+    | activation.Dropout
     | Residual
     | Concat
 )
