@@ -1,7 +1,12 @@
-"""By whom it is trained: one adapter module per framework, named as the framework is.
+"""By whom it is trained: one package per framework, named as the framework is.
 
-`contract.py` says what an adapter defines. A framework is imported in its own adapter and nowhere
-else, and `requirements/<name>.txt` is the one place where its version is pinned.
+`contract.py` says what an adapter defines. Each package has the same files: `__init__.py` (tables,
+gaps, deviations, `build`, `settings`), `layers.py`, `losses.py`, `optimizers.py`, `trainer.py`, and
+others where it needs them; what goes by formula in place of a framework's own kernel is named in
+`settings`. `reference/` is the plain NumPy formulas that all are held to; `aligned.py` and
+`blocks.py` are about memory that frameworks take as it is. A framework is imported in its own
+package and nowhere else, and `requirements/<name>.txt` is the one place where its version is
+pinned.
 """
 
 from __future__ import annotations

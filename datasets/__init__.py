@@ -1,9 +1,10 @@
 """Datasets: `load(name)` writes one once, as memory-mapped arrays, and opens it ever after.
 
-The flow is one way: a name is looked up in `catalogue` -> the source reads its files -> their
-hash names a folder of the cache -> if that folder is not there, the source prepares the arrays and
-`loading` writes them -> `open_dataset` maps them. One module per source, each with its data card.
-A worker opens a folder and needs numpy and msgspec alone, so `load` and `CARDS` are imported late.
+The flow is one way: a name is looked up in `catalogue` -> the source reads its files -> their hash
+names a folder of the cache -> if that folder is not there, the source prepares the arrays and
+`loading` writes them -> `open_dataset` maps them. One module per source, each with its data card;
+what passes between them is in `source`, what they share in `preparation`. To open a folder needs
+numpy and msgspec alone, so `load` and `CARDS` are imported late.
 """
 
 from __future__ import annotations

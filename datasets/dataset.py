@@ -1,4 +1,4 @@
-"""A dataset on disk, and how to open it: all that a worker needs of this package."""
+"""A dataset on disk, and how to open it. Needs numpy and msgspec alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The parity ladder: does a backend compute the same mathematics as NumPy in float64?
 
-A backend leaves its evidence (`evidence`): what it computed on given weights, batches and masks.
+A backend leaves evidence (`worker.evidence`): what it computed on given weights, batches and masks.
 Each rung compares a part of it with what the oracle computes, elementwise, strict about names,
 shapes, dtypes, NaN and infinities. The rungs, in the order in which a cause shows:
 

@@ -1,9 +1,9 @@
 """Reports: one `Summary`, rendered for a terminal, a pull request, a browser and as a picture.
 
-`words`, `numbers`, `facts` and `tables` decide what is said, once, and `sections` in which order;
-`terminal`, `markdown`, `html` (with `page.html.j2`, `report.css`, `report.js`) and `charts` (with
-`panels` and `drawings`) only lay it out. Nothing here reads another file, so an old summary can be
-reported anew.
+`wording`, `formatting`, `context` and `tables` decide what is said, once, and `sections` in which
+order; `terminal`, `markdown`, `page` (with `page.html.j2`, `report.css`, `report.js`) and `charts`
+(with `chart_data` and `chart_kinds`) only lay it out. Nothing here reads another file, so an old
+summary can be reported anew.
 The libraries for charts and pages are imported when a report is written, not before.
 """
 

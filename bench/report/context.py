@@ -1,4 +1,4 @@
-"""What was trained, where, with which versions: facts by name. Called by `sections` and `html`."""
+"""What was trained, where, with which versions: facts by name. Called by `sections` and `page`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@
   races, then rounds. A ratio whose interval holds 1 is a tie.
 - A crash, a refusal and a time-out are results; the others of a race go on.
 
-`task` is what a worker is told, `timer` the worker, `race` the parent of those that take turns,
-`session` spends the budget over races, `analysis` turns samples into measurements, `comparison`
-measurements into ratios.
+`plan` says who is in which race, `work` what is timed; `race` is the parent of those that take
+turns, each a `worker.time` that is told a `worker.task`; `session` spends the budget over races,
+`analysis` turns samples into measurements, `comparison` measurements into ratios, `aggregate` both
+into the summary.
 """

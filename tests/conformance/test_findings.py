@@ -72,7 +72,7 @@ def test_the_framework_still_shows_it(finding: _Finding, tmp_path: Path) -> None
     shown = died or process.stdout.endswith("True\n")
     assert shown, (
         f"FINDINGS.md, {finding.heading}: no longer shown by {finding.installed()}; remove the "
-        f"workaround in backends/{finding.backend}.py, or where the section says, and the section"
+        f"workaround in backends/{finding.backend}/, or where the section says, and the section"
     )
 
 

@@ -1,4 +1,6 @@
-"""What a stranger does with the README: their own model and table, a resumed run, the package."""
+"""What a stranger does with the documents: their own model, adapter and table, a resumed run, the
+package.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +15,28 @@ from end_to_end.conftest import Command
 
 from bakeoff.backends import NAMES
 
-_README = Path(__file__).parents[2] / "README.md"
+_ROOT = Path(__file__).parents[2]
+_README = _ROOT / "README.md"
+_EXAMPLE = _ROOT / "backends" / "EXAMPLE.md"
+_SUPPORT = _ROOT / "backends" / "SUPPORT.md"
 
 
-def _block_of_the_readme(language: str) -> str:
-    """The README's one block of code in a language."""
-    (block,) = _README.read_text(encoding="utf-8").split(f"```{language}\n")[1:]
+def _block(page: Path, language: str) -> str:
+    """A page's one block of code in a language."""
+    (block,) = page.read_text(encoding="utf-8").split(f"```{language}\n")[1:]
     return block.partition("```")[0]
 
 
 def test_the_workload_of_the_readme_runs_as_it_stands(bakeoff: Command) -> None:
-    (bakeoff.folder / "my-net.toml").write_text(_block_of_the_readme("toml"), encoding="utf-8")
+    (bakeoff.folder / "my-net.toml").write_text(_block(_README, "toml"), encoding="utf-8")
     rows = bakeoff.rows("my-net.toml", "--seeds", 1)
     assert {row["status"] for row in rows.values()} == {"ok"}
     assert {backend for _, backend in rows} == set(NAMES)
 
 
-def test_the_adapter_of_the_readme_runs_and_conforms(bakeoff: Command) -> None:
+def test_the_adapter_of_the_example_runs_and_conforms(bakeoff: Command) -> None:
     """It is autograd's, which is installed beside the command itself."""
-    code = _block_of_the_readme("python")
+    code = _block(_EXAMPLE, "python")
     assert code.count("\n") < 60
     (bakeoff.folder / "autograd_backend.py").write_text(code, encoding="utf-8")
     rows = bakeoff.rows("boston-mlp", "--seeds", 1, "--epochs", 3, "--dtype", "float64",
@@ -45,7 +50,7 @@ def test_the_adapter_of_the_readme_runs_and_conforms(bakeoff: Command) -> None:
 
 def test_conform_names_what_fails(bakeoff: Command) -> None:
     """Twice the gradient: the gradients of a supported loss fail, nothing that is not touched."""
-    code = _block_of_the_readme("python").replace("np.mean((z - y) ** 2)", "np.sum((z - y) ** 2)")
+    code = _block(_EXAMPLE, "python").replace("np.mean((z - y) ** 2)", "np.sum((z - y) ** 2)")
     (bakeoff.folder / "wrong.py").write_text(code, encoding="utf-8")
     done = bakeoff("conform", "wrong.py", check=False)
     assert done.returncode == 1
@@ -98,8 +103,8 @@ def test_list_show_and_doctor_see_the_environments(bakeoff: Command) -> None:
     assert "Traceback" not in doctor.stderr
 
 
-def test_the_support_matrix_of_the_readme_is_that_of_the_adapters(bakeoff: Command) -> None:
-    assert bakeoff("list", "--matrix").stdout in _README.read_text(encoding="utf-8")
+def test_the_support_matrix_is_that_of_the_adapters(bakeoff: Command) -> None:
+    assert bakeoff("list", "--matrix").stdout in _SUPPORT.read_text(encoding="utf-8")
 
 
 def test_install_again_does_nothing(bakeoff: Command) -> None:
@@ -178,6 +183,6 @@ def test_a_wheel_holds_one_package_and_all_its_data(source: Path, tmp_path: Path
     for path in source.rglob("*"):
         relative = path.relative_to(source)
         ours = relative.parts[0] in ("models", "datasets", "backends", "bench")
-        left_out = "__pycache__" in relative.parts or path.suffix == ".png"
+        left_out = "__pycache__" in relative.parts or path.suffix in (".png", ".md")
         if ours and path.is_file() and not left_out:
             assert f"bakeoff/{relative}" in names

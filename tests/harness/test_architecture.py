@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -114,6 +115,15 @@ def test_the_rooms_of_bench_import_downwards(path: Path) -> None:
 def test_every_room_has_its_floor() -> None:
     rooms = {Path(p.parts[1]).stem for p in _FILES if p.parts[0] == "bench"} - {"__init__"}
     assert rooms == set(_FLOOR)
+
+
+def test_the_map_of_bench_is_true() -> None:
+    """Every room stands in it, and whatever it names is there."""
+    text = ast.get_docstring(ast.parse((_ROOT / "bench/__init__.py").read_text(encoding="utf-8")))
+    named = set(re.findall(r"`([a-z_.]+)`", text or ""))
+    assert named >= set(_FLOOR)
+    for name in named - set(_PACKAGES):
+        assert f"bakeoff.bench.{name}" in _MODULES, name
 
 
 def test_no_import_comes_round_to_its_beginning() -> None:
