@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-_FOLDER = Path(__file__).parents[2] / "bench" / "peers"
+_FOLDER = Path(__file__).parents[2] / "bench" / "rivals" / "peers"
 
 
 def _load(name: str) -> ModuleType:
