@@ -10,7 +10,7 @@ from ...backends.contract import Execution
 from .ladder import BEYOND, RUNGS, Check, RungName
 from .tolerance import MULTIPLE
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "unsupported", "error"]
 
@@ -26,7 +26,9 @@ class Rung(Struct, frozen=True):
 class Certificate(Struct, frozen=True, kw_only=True):
     """What was judged, and how it went.
 
-    `key` is the hash of all that it depends on. `reason` says in one line why there is no ladder
+    `key` is the hash of all that it depends on and that is known before a backend is asked;
+    `sources` has the hash of every file that the backend's process had loaded: it holds for exactly
+    those. `reason` says in one line why there is no ladder
     (`unsupported`: the backend refused; `error`: it died), `cause` which single difference from the
     formulas explains a failure. `checks` has every tensor of every rung and step.
     """
@@ -41,6 +43,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     reason: str = ""
     cause: str = ""
     deviations: list[str] = []
+    sources: dict[str, str] = {}
     checks: list[Check] = []
 
     @property

@@ -2,7 +2,8 @@
 
 A certificate is cached under the hash of all that it depends on: the code that computes and judges,
 the adapter, every package of the interpreter, the model, the data, the execution; and the CPU and
-the variables of the environment by which libraries choose their kernels.
+the variables of the environment by which libraries choose their kernels. It holds as long as every
+other file that the backend's process had loaded, outside of installed packages, is what it was.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def certify(
     keys = _keys(claims)
     certificates: dict[int, Certificate] = {}
     for index, key in enumerate(keys):
-        if use_cache and (cached := _cached(key)):
+        if use_cache and (cached := _cached(key)) and not changed(cached):
             certificates[index] = cached
             progress(cached)
     missing = [(i, claim) for i, claim in enumerate(claims) if i not in certificates]
@@ -78,6 +79,23 @@ def certify(
             _store(certificate)
         progress(certificate)
     return [certificates[index] for index in range(len(claims))]
+
+
+def changed(certificate: Certificate) -> list[str]:
+    """Return which of the files that a certificate was earned with are not what they were."""
+    return [name for name, digest in certificate.sources.items() if _sha256(name) != digest]
+
+
+def _sha256(source: str) -> str:
+    """Return the hash of a file, by its path, or, if it is of ours, from the root of the zip."""
+    try:
+        if Path(source).is_absolute():
+            return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        _, package, *inside = source.split("/")
+        resource = files(f"{_ROOT}.{package}").joinpath(*inside)
+        return hashlib.sha256(resource.read_bytes()).hexdigest()
+    except (OSError, ImportError):
+        return "gone"
 
 
 def _keys(claims: list[Claim]) -> list[str]:

@@ -39,6 +39,7 @@ def judge(claim: Claim, key: str, answer_file: Path) -> Certificate:
         version=answer.version,
         verdict="pass" if answer.status == "ok" else answer.status,
         reason=answer.reason,
+        sources=answer.sources,
     )
     if answer.status != "ok":
         return judged

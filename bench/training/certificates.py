@@ -10,7 +10,7 @@ from rich.console import Console
 from ...datasets.dataset import open_dataset
 from ..parity import probes
 from ..parity.certificate import Certificate, in_a_line
-from ..parity.certify import certify
+from ..parity.certify import certify, changed
 from ..parity.judge import Claim
 from ..worker import job
 from ..worker.evidence import Probe
@@ -20,9 +20,9 @@ _STEPS = 20
 
 
 def certify_run(folder: Path, console: Console) -> None:
-    """Obtain and keep the certificate of every row of a run that has none yet."""
+    """Obtain and keep the certificate of every row of a run that has none that still holds."""
     spec = read_run(folder)
-    wanted = {path: name for path, name in _rows(folder, spec).items() if not path.exists()}
+    wanted = {path: name for path, name in _rows(folder, spec).items() if not _holds(path)}
     claims = _claims(folder, spec, wanted)
 
     def progress(certificate: Certificate) -> None:
@@ -39,7 +39,19 @@ def read(folder: Path, work: str, backend: str, mode: str) -> Certificate | None
     path = _path(folder, work, backend, mode)
     if not path.exists():
         return None
+    return _decode(path)
+
+
+def _decode(path: Path) -> Certificate:
     return msgspec.json.decode(path.read_bytes(), type=Certificate)
+
+
+def _holds(path: Path) -> bool:
+    """Say whether there is a certificate, for an adapter that is what it was.
+
+    Code of ours may be another by now: a run goes on with that of its own zip.
+    """
+    return path.exists() and not any(Path(name).is_absolute() for name in changed(_decode(path)))
 
 
 def _path(folder: Path, work: str, backend: str, mode: str) -> Path:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from ... import backends
 from ...backends.contract import Deviation, Execution, Unsupported
 from ...models import Model
-from . import evidence
+from . import evidence, sources
 from .files import write_whole
 from .records import one_line
 
@@ -40,12 +40,16 @@ class Questions(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """`<id>.json`: how a question ended; the evidence, if any, is in `<id>.npz`."""
+    """`<id>.json`: how a question ended; the evidence, if any, is in `<id>.npz`.
+
+    `sources` are the files that the process had loaded then, with their hashes: see `sources`.
+    """
 
     status: Literal["ok", "unsupported", "error"]
     reason: str = ""
     version: str = ""
     deviations: list[Deviation] = []
+    sources: dict[str, str] = {}
 
 
 def main(folder: Path) -> None:
@@ -66,11 +70,12 @@ def _answer(adapter_name: str, question: Question, folder: Path) -> Answer:
             adapter, evidence.read(question.model, folder / question.probe), question.execution
         )
     except Unsupported as refusal:
-        return Answer("unsupported", str(refusal))
+        return Answer("unsupported", str(refusal), sources=sources.loaded())
     except Exception as error:
         return Answer("error", one_line(error))
     np.savez(folder / f"{question.id}.npz", **found)  # type: ignore[arg-type]
-    return Answer("ok", "", adapter.version(), list(adapter.DEVIATIONS.values()))
+    deviations = list(adapter.DEVIATIONS.values())
+    return Answer("ok", "", adapter.version(), deviations, sources.loaded())
 
 
 def write(answer: Answer, path: Path) -> None:

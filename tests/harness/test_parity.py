@@ -187,6 +187,53 @@ def test_a_certificate_is_kept_until_something_changes(
     assert asked.read_text() == "xxxxx"
 
 
+_IN_TWO_FILES = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bakeoff.backends.numpy import *
+from bakeoff.backends.numpy import build as real_build
+from rates_of_it import FACTOR
+from msgspec import structs
+
+
+def build(model, weights, execution, *, seed, state):
+    optimizer = structs.replace(
+        model.optimizer, learning_rate=FACTOR * model.optimizer.learning_rate
+    )
+    model = structs.replace(model, optimizer=optimizer)
+    return real_build(model, weights, execution, seed=seed, state=state)
+"""
+
+
+def test_a_certificate_holds_for_all_files_that_the_adapter_had_loaded(
+    bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BAKEOFF_CACHE", str(tmp_path / "own-cache"))
+    adapter, imported = tmp_path / "in_two_files.py", tmp_path / "rates_of_it.py"
+    adapter.write_text(_IN_TWO_FILES)
+
+    def verdict(factor: float) -> str:
+        imported.write_text(f"FACTOR = {factor}\n")
+        asked = ("--mode", "eager", "--json", "--backend", adapter)
+        return str(_certificates(bakeoff("parity", workload, *asked))["in_two_files"].verdict)
+
+    assert [verdict(factor) for factor in (1.0, 3.0, 1.0)] == ["pass", "fail", "pass"]
+
+
+def test_a_run_that_goes_on_asks_a_changed_adapter_again(
+    bakeoff: Command, workload: Path, tmp_path: Path
+) -> None:
+    adapter, imported = tmp_path / "in_two_files.py", tmp_path / "rates_of_it.py"
+    adapter.write_text(_IN_TWO_FILES)
+    imported.write_text("FACTOR = 1.0\n")
+    bakeoff("run", workload, "--backend", adapter, "--seeds", 1, "--output", "out")
+    imported.write_text("FACTOR = 3.0\n")
+    (row,) = bakeoff("run", "--resume", "out", "--json").json()["rows"]
+    assert row["parity"]["verdict"] == "fail"
+
+
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
