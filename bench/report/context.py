@@ -111,4 +111,4 @@ def settings(summary: Summary) -> dict[str, str]:
         by_label.setdefault(wording.label(entry, parts), {}).update(
             dict.fromkeys(map(wording.plain, pairs))
         )
-    return {label: ", ".join(pairs) for label, pairs in by_label.items() if pairs}
+    return {label: "; ".join(pairs) for label, pairs in by_label.items() if pairs}

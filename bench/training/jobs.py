@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import filelock
+import msgspec
 
 from ...datasets import load
 from ...models import InputError
@@ -46,8 +47,10 @@ def is_done(job_folder: Path) -> bool:
 
 
 def check_resumable(folder: Path, download_progress: DownloadProgress | None) -> RunSpec:
-    """Make sure that the data of a run are still what they were. InputError if not."""
+    """Make sure that what is left can be done, on data that are what they were. InputError."""
     spec = read_run(folder)
+    for name in spec.jobs:
+        _check_job(folder / "jobs" / name)
     data_dir = Path(spec.data_dir) if spec.data_dir else None
     for facts in spec.workloads:
         dataset = load(facts.dataset, data_dir=data_dir, progress=download_progress)
@@ -57,6 +60,18 @@ def check_resumable(folder: Path, download_progress: DownloadProgress | None) ->
                 f"({facts.dataset_sha256[:12]} then, {dataset.sha256[:12]} now); start a new run"
             )
     return spec
+
+
+def _check_job(job_folder: Path) -> None:
+    if is_done(job_folder):
+        return
+    try:
+        job.read(job_folder)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(
+            f"{job_folder} cannot be gone on with ({error}): it is damaged, or of another version "
+            "of bakeoff; start a new run"
+        ) from None
 
 
 def _clear(job_folder: Path) -> None:

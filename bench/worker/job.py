@@ -13,7 +13,7 @@ from msgspec import Struct
 from ...backends.contract import Execution
 from ...models import Model
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Job(Struct, frozen=True, kw_only=True):
