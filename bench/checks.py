@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -10,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..models import InputError
+from .environments.machine import usable_cores
 
 DEFAULT_SUITE = ("boston-linear", "mnist-mlp", "mnist-lenet5")
 
@@ -37,10 +37,9 @@ def check_execution(device: str, threads: int) -> None:
     """Raise InputError for a device that cannot be, or more threads than there are cores."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise InputError(f'--device "{device}": expected cpu, cuda or cuda:N')
-    cores = os.cpu_count() or 1
-    if threads > cores:
+    if threads > (cores := usable_cores()):
         raise InputError(
-            f"--threads {threads}: this machine has {cores} cores; ask for at most {cores}"
+            f"--threads {threads}: cores that may be used here: {cores}; ask for at most {cores}"
         )
 
 

@@ -28,7 +28,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """The query; `shape` is channels x height x width."""
 
     samples: Samples = 512
-    shape: Annotated[str, Meta(pattern="^[1-9][0-9]*x[1-9][0-9]*x[1-9][0-9]*$")] = "3x32x32"
+    shape: Annotated[str, Meta(pattern=r"^[1-9][0-9]*x[1-9][0-9]*x[1-9][0-9]*\Z")] = "3x32x32"
     classes: Classes = 10
     seed: Seed = 0
 

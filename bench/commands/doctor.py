@@ -24,27 +24,39 @@ _ENOUGH_MB = 2048
 
 
 class Check(Struct, frozen=True):
-    """One thing looked at: `fix` says what to do when it is not well."""
+    """One thing looked at: `fix` says what to do when it is not well.
+
+    If that is a `warning`, the machine can be used all the same.
+    """
 
     what: str
     well: bool
     found: str
     fix: str = ""
+    warning: bool = False
 
 
 def examine(console: Console) -> int:
-    """Print every check; return 0 if all is well, else 1."""
+    """Print every check; return 0 if all is well but for warnings, else 1."""
     table = Table("check", "", "found", "what to do", box=box.SIMPLE_HEAD, pad_edge=False)
     checks = []
     with console.status("looking"):
         for check in _checks():
             checks.append(check)
-            mark = "[green]ok[/green]" if check.well else "[red]no[/red]"
             table.add_row(
-                check.what, mark, escape(check.found), escape("" if check.well else check.fix)
+                check.what,
+                _mark(check),
+                escape(check.found),
+                escape("" if check.well else check.fix),
             )
     console.print(table)
-    return int(not all(check.well for check in checks))
+    return int(not all(check.well or check.warning for check in checks))
+
+
+def _mark(check: Check) -> str:
+    if check.well:
+        return "[green]ok[/green]"
+    return "[yellow]warning[/yellow]" if check.warning else "[red]no[/red]"
 
 
 def _checks() -> Iterator[Check]:
@@ -61,6 +73,7 @@ def _checks() -> Iterator[Check]:
         here.load < here.cores / 2,
         f"{here.load:.2f} on {here.cores} cores",
         "speeds will be disturbed: wait until the machine is quiet",
+        warning=True,
     )
     yield _folder("cache folder", default_cache(), "BAKEOFF_CACHE")
     yield _folder("data folder", platformdirs.user_data_path("bakeoff"), "XDG_DATA_HOME")

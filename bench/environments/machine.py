@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -47,9 +48,7 @@ def look() -> Machine:
         system=platform.platform(),
         python=platform.python_version(),
         cpu=_cpu_name(),
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=usable_cores(),
         physical_cores=psutil.cpu_count(logical=False),
         memory_mb=psutil.virtual_memory().total // 2**20,
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -57,6 +56,14 @@ def look() -> Machine:
         blas=_blas(),
         variables={name: os.environ[name] for name in filter(_VARIABLES.fullmatch, os.environ)},
     )
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: by its affinity, and by its cgroup's quota."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
+    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
 def _blas() -> str:

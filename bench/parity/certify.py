@@ -194,7 +194,7 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     answers: Queue[tuple[int, Path]] = Queue()
     stop = Event()
     threads = max(claim.execution.threads for _, claim in asked)
-    cores = max(1, (os.cpu_count() or 1) // threads)
+    cores = max(1, machine.usable_cores() // threads)
     claims = dict(asked)
     with (
         tempfile.TemporaryDirectory(prefix="bakeoff-parity-") as name,

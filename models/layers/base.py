@@ -12,7 +12,7 @@ from ..shapes import Shape, show
 if TYPE_CHECKING:
     from .composite import Layer
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]*\Z", max_length=64)]
 
 
 class BaseLayer(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):

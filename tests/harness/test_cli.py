@@ -14,6 +14,7 @@ import pytest
 
 from bakeoff import backends, datasets, models
 from bakeoff.bench import workload as workloads
+from bakeoff.bench.commands import doctor
 from bakeoff.bench.environments import install
 from bakeoff.models import InputError
 
@@ -363,6 +364,28 @@ def test_explain_of_an_unknown_word(bakeoff: Command) -> None:
 def test_every_command_has_help_with_an_example(bakeoff: Command, command: str) -> None:
     out = bakeoff(command, "--help").out
     assert f"bakeoff {command}" in out.partition("Example")[2].replace("\n", " ")
+
+
+def test_a_busy_machine_is_a_warning(
+    bakeoff: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_backend", lambda name: doctor.Check(name, True, "ready"))
+    monkeypatch.setattr("psutil.getloadavg", lambda: (1000.0, 0.0, 0.0))
+    outcome = bakeoff("doctor")
+    assert "warning" in outcome.out
+    assert "1000.00" in outcome.out
+    assert outcome.code == 0
+
+
+def test_threads_are_counted_by_the_cores_that_may_be_used() -> None:
+    script = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from bakeoff.bench.checks import check_execution; check_execution('cpu', 2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "cores that may be used here: 1; ask for at most 1" in done.stderr
 
 
 def test_doctor_looks_at_every_backend(bakeoff: Command) -> None:

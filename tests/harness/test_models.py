@@ -87,6 +87,7 @@ _WRONG = {
     "two of a name": ('name = "dense1"', 'name = "dense2"', 'two layers are named "dense2"'),
     "no name": ('name = "dense1"', "", "missing required field `name`"),
     "name of no use": ('name = "dense1"', 'name = "a/../b"', "matching regex"),
+    "name with a line after it": ('name = "dense1"', 'name = "dense1\\n"', "matching regex"),
     "window too large": ("kernel_size = 5", "kernel_size = 50", '"conv1": a window of [50, 50]'),
     "pair too long": ("kernel_size = 5", "kernel_size = [5, 5, 5]", "length <= 2"),
     "broken toml": ("units = 120", "units = = 120", "line 38"),
