@@ -11,7 +11,8 @@ import sys
 import numpy as np
 
 from ...models import Model
-from ..contract import Deviation, Execution, Gap, Mode, Weights, refuse_unsupported
+from ..contract import Execution, Weights, refuse_unsupported
+from ..reference import DEVIATIONS, MODES, UNSUPPORTED, devices, version
 from .layers import LAYERS
 from .losses import LOSSES
 from .optimizers import OPTIMIZERS
@@ -28,18 +29,6 @@ __all__ = [  # all of an adapter, for one that takes it over
     "devices",
     "version",
 ]
-
-MODES: tuple[Mode, ...] = ("eager",)
-UNSUPPORTED: dict[Gap, str] = {"compiled": "NumPy has no compiler; use --mode eager"}
-DEVIATIONS: dict[str, Deviation] = {}
-
-
-def version() -> str:
-    return np.__version__
-
-
-def devices() -> list[str]:
-    return ["cpu"]
 
 
 def build(
