@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from zipimport import zipimporter
 
 
@@ -31,7 +32,9 @@ def _files() -> Iterator[tuple[str, bytes]]:
         for folder in (*folders, *site.getsitepackages(), site.getusersitepackages())
     )
     for module in list(sys.modules.values()):
-        file, loader = getattr(module, "__file__", None), getattr(module, "__loader__", None)
+        # Not by getattr: to ask a lazy module (TensorFlow has some) would load it.
+        has = vars(module) if isinstance(module, ModuleType) else {}
+        file, loader = has.get("__file__"), has.get("__loader__")
         if not file:
             continue
         if isinstance(loader, zipimporter):
