@@ -95,11 +95,11 @@ def run(
     """
     from .checks import DEFAULT_SUITE, default_output
     from .commands import run as command
-    from .training.plan import Request
+    from .training.plan import RunRequest
 
     if resume:
         return command.resume(resume, options.given(context), _console(as_json), as_json=as_json)
-    request = Request(
+    request = RunRequest(
         workloads=tuple(workloads or DEFAULT_SUITE),
         backends=options.backends(backend),
         pythons=options.interpreters(python),
@@ -147,9 +147,9 @@ def train(
     """
     from .checks import default_output
     from .commands.train import train as train_one
-    from .training.plan import Request
+    from .training.plan import RunRequest
 
-    request = Request(
+    request = RunRequest(
         workloads=(workload,) if workload else (),
         backends=(backend,),
         pythons=options.interpreters(python),
@@ -240,7 +240,7 @@ def parity(
 
     if self_test:
         return command.self_test(_console())
-    request = command.Request(
+    request = command.ParityRequest(
         names=tuple(names or DEFAULT_SUITE),
         backends=options.backends(backend),
         pythons=options.interpreters(python),
@@ -292,11 +292,11 @@ def bench(
     """
     from .checks import DEFAULT_SUITE, default_output
     from .commands.bench import run as benchmark
-    from .timing.plan import NATIVE_SUITE, Request, rivals_asked, seconds_of
+    from .timing.plan import NATIVE_SUITE, BenchRequest, rivals_asked, seconds_of
 
     phases = options.phases(phase)
     rivals = rivals_asked(against_native, peers, phases)
-    request = Request(
+    request = BenchRequest(
         names=tuple(names or (NATIVE_SUITE if rivals else DEFAULT_SUITE)),
         backends=options.backends(backend),
         pythons=options.interpreters(python),

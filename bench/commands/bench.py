@@ -27,7 +27,7 @@ from ..results.status import status_of
 from ..results.summary import Summary
 from ..timing import session
 from ..timing.aggregate import Certificates, summarize
-from ..timing.plan import Request, entrant_name, race_name, races
+from ..timing.plan import BenchRequest, entrant_name, race_name, races
 from ..timing.race import Race
 from ..timing.work import TimedWork, find
 from ..worker.records import Record, ending
@@ -35,7 +35,7 @@ from ..worker.task import Task
 from .report import show
 
 
-def run(request: Request, console: Console, *, as_json: bool) -> int:
+def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
     """Benchmark and report; return 1 if a case or a certificate failed, or nothing was measured,
     else 0. InputError.
 
@@ -71,7 +71,7 @@ def run(request: Request, console: Console, *, as_json: bool) -> int:
     return 130 if interrupted else _exit_code(summary)
 
 
-def _backends(request: Request, console: Console) -> Iterator[Backend]:
+def _backends(request: BenchRequest, console: Console) -> Iterator[Backend]:
     """Yield what is timed; beside peers that is NumPy, in their environment."""
     if request.rivals != "peers":
         tell = partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -110,7 +110,7 @@ def _folder(output: Path) -> Iterator[None]:
 
 
 def _certify(
-    request: Request, works: Sequence[TimedWork], backends: Sequence[Backend], console: Console
+    request: BenchRequest, works: Sequence[TimedWork], backends: Sequence[Backend], console: Console
 ) -> Certificates:
     """Obtain the certificate of every model, backend and execution, unless none is wanted."""
     if not request.parity:
@@ -139,7 +139,7 @@ def _time(
     races: Sequence[Race],
     output: Path,
     peaks: dict[int, list[float]],
-    request: Request,
+    request: BenchRequest,
     console: Console,
 ) -> None:
     began = monotonic()

@@ -42,7 +42,7 @@ _HEADINGS: dict[RungName, str] = {  # in 80 characters; `weights` is equal or a 
 _VERDICTS = {"pass": "green", "fail": "red", "error": "red", "unsupported": "yellow"}
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class ParityRequest(Struct, frozen=True, kw_only=True):
     """What the user asked. `names` are workloads, or models, which are probed with random data."""
 
     names: tuple[str, ...]
@@ -59,7 +59,7 @@ class Request(Struct, frozen=True, kw_only=True):
     output: Path | None
 
 
-def run(request: Request, console: Console, *, as_json: bool) -> int:
+def run(request: ParityRequest, console: Console, *, as_json: bool) -> int:
     """Certify and report; return 1 if a certificate fails, or none passes, else 0. InputError."""
     check_execution(request.device, request.threads)
     if request.output:
@@ -106,7 +106,7 @@ def probe(name: str, steps: int, data_dir: Path | None) -> Probe:
     return probes.of_workload(work.model, dataset, steps)
 
 
-def _certify(claims: list[Claim], request: Request, console: Console) -> list[Certificate]:
+def _certify(claims: list[Claim], request: ParityRequest, console: Console) -> list[Certificate]:
     done = 0
     with console.status("certifying") as status:
 

@@ -15,14 +15,14 @@ from ..environments.find import Backend, find
 from ..results.summary import Summary
 from ..training import aggregate, jobs, plan
 from ..training.certificates import certify_run
-from ..training.plan import DownloadProgress, Request
+from ..training.plan import DownloadProgress, RunRequest
 from ..training.prepare import prepare
 from ..training.progress import display
 from .install import explained, install
 from .report import show
 
 
-def start(request: Request, console: Console, *, make_missing: bool, as_json: bool) -> int:
+def start(request: RunRequest, console: Console, *, make_missing: bool, as_json: bool) -> int:
     """Prepare and run a new comparison; return the exit code."""
     with _downloads(console) as download_progress:
         work = plan.check(request, download_progress)
@@ -60,7 +60,7 @@ def resume(folder: Path, given: Sequence[str], console: Console, *, as_json: boo
     return _exit_code(_finish(folder, console, as_json=as_json), asked=())
 
 
-def _find(names: tuple[str, ...], request: Request) -> list[Backend]:
+def _find(names: tuple[str, ...], request: RunRequest) -> list[Backend]:
     backends = [find(name, request.pythons) for name in names]
     if unknown := set(request.pythons) - {backend.name for backend in backends}:
         raise InputError(

@@ -10,14 +10,19 @@ from rich.console import Console
 
 from ...models import InputError
 from ..training import checkpoint
-from ..training.plan import Request
+from ..training.plan import RunRequest
 from . import run
 
 _KEPT = ("--seed", "--dtype", "--dataset", "--batch-size")  # they are in the checkpoint
 
 
 def train(
-    request: Request, resume: Path | None, given: Sequence[str], console: Console, *, as_json: bool
+    request: RunRequest,
+    resume: Path | None,
+    given: Sequence[str],
+    console: Console,
+    *,
+    as_json: bool,
 ) -> int:
     """Train, or go on from the checkpoint `resume`; return the exit code. Raises InputError."""
     (backend,) = request.backends or ("",)
@@ -38,7 +43,7 @@ def train(
     return run.start(request, console, make_missing=False, as_json=as_json)
 
 
-def _resumed(request: Request, path: Path, given: Sequence[str]) -> Request:
+def _resumed(request: RunRequest, path: Path, given: Sequence[str]) -> RunRequest:
     """A training goes on with its data, batches, seed and precision: refuse what changes them."""
     if changed := [option for option in given if option in _KEPT]:
         raise InputError(

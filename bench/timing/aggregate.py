@@ -12,7 +12,7 @@ from ..environments.machine import Machine
 from ..results.stats import bootstrap_median
 from ..results.summary import SCHEMA_VERSION, Parity, Summary
 from . import analysis, comparison
-from .plan import Request
+from .plan import BenchRequest
 from .race import Race
 from .work import TimedWork
 
@@ -20,7 +20,7 @@ Certificates = dict[tuple[str, str, Execution], Parity]  # of model, backend, ex
 
 
 def summarize(
-    request: Request,
+    request: BenchRequest,
     machine: Machine,
     works: Sequence[TimedWork],
     races: Sequence[Race],

@@ -28,7 +28,7 @@ _ROOT = __package__.partition(".")[0]
 Rivals = Literal["native", "peers"]
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class BenchRequest(Struct, frozen=True, kw_only=True):
     """What the user asked. None is the default: every backend found, each workload's own batch."""
 
     names: tuple[str, ...]
@@ -78,7 +78,7 @@ def seconds_of(text: str) -> float:
 
 
 def races(
-    request: Request, works: Sequence[TimedWork], backends: Sequence[Backend], output: Path
+    request: BenchRequest, works: Sequence[TimedWork], backends: Sequence[Backend], output: Path
 ) -> list[Race]:
     """Return the races: of all backends on the CPU, whose memory has room for them; of one on a
     device, whose allocators keep what they have; of an adapter and its rival.

@@ -21,7 +21,7 @@ DownloadProgress = Callable[[str, int, int], None]  # file name, bytes done, byt
 Work = list[tuple[Workload, Dataset]]
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class RunRequest(Struct, frozen=True, kw_only=True):
     """What the user asked; None is the default of the workload, or every backend found.
 
     `parity` says whether the rows are certified, without which their speeds are not comparable.
@@ -48,7 +48,7 @@ class Request(Struct, frozen=True, kw_only=True):
     command: str = field(default_factory=command_line)
 
 
-def check(request: Request, download_progress: DownloadProgress | None) -> Work:
+def check(request: RunRequest, download_progress: DownloadProgress | None) -> Work:
     """Read and check all that a run will need but its interpreters. Raises InputError."""
     check_execution(request.device, request.threads)
     check_output(request.output)
@@ -69,14 +69,14 @@ def check(request: Request, download_progress: DownloadProgress | None) -> Work:
     return work
 
 
-def named(request: Request) -> list[Workload]:
+def named(request: RunRequest) -> list[Workload]:
     """Return the workloads as they were named, or that of the checkpoint. Raises InputError."""
     if request.start and not request.workloads:
         return [request.start.origin.workload]
     return [workload.read(name) for name in request.workloads]
 
 
-def origin(request: Request, w: Workload, dataset: Dataset) -> Origin:
+def origin(request: RunRequest, w: Workload, dataset: Dataset) -> Origin:
     """Return what a checkpoint of a request's one training is told of its origin."""
     (planned,) = named(request)
     return Origin(
@@ -120,7 +120,7 @@ def _check_checkpoint(path: Path) -> None:
         )
 
 
-def _override(work: Workload, request: Request) -> Workload:
+def _override(work: Workload, request: RunRequest) -> Workload:
     changes = {
         "epochs": request.epochs,
         "batch_size": request.batch_size,

@@ -24,13 +24,13 @@ from ..environments.find import Backend
 from ..environments.process import worker_variables
 from ..worker import job
 from ..workload import Workload
-from .plan import Request, Work, origin
+from .plan import RunRequest, Work, origin
 from .run_folder import SCHEMA_VERSION, CheckpointSpec, RunSpec, job_name
 
 _CODE_BYTES = 2**20  # the zip is a few hundred kilobytes
 
 
-def prepare(request: Request, work: Work, backends: list[Backend]) -> Path:
+def prepare(request: RunRequest, work: Work, backends: list[Backend]) -> Path:
     """Write the run folder and return it. Raises InputError when it cannot be written."""
     check_unique([backend.name for backend in backends], "backend")
     output = request.output.resolve()
@@ -43,7 +43,7 @@ def prepare(request: Request, work: Work, backends: list[Backend]) -> Path:
     return output
 
 
-def _write(output: Path, request: Request, backends: list[Backend], work: Work) -> None:
+def _write(output: Path, request: RunRequest, backends: list[Backend], work: Work) -> None:
     check_output(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
@@ -60,7 +60,7 @@ def _write(output: Path, request: Request, backends: list[Backend], work: Work) 
         raise
 
 
-def _check_space(output: Path, request: Request, work: Work) -> None:
+def _check_space(output: Path, request: RunRequest, work: Work) -> None:
     """Refuse a disk on which the inputs and the results would not fit."""
     numbers = sum(
         len(request.seeds)
@@ -78,7 +78,7 @@ def _check_space(output: Path, request: Request, work: Work) -> None:
 def _write_jobs(
     partial: Path,
     output: Path,
-    request: Request,
+    request: RunRequest,
     backends: list[Backend],
     work: Work,
 ) -> list[str]:
@@ -98,7 +98,9 @@ def _write_jobs(
     return names
 
 
-def _write_inputs(folder: Path, w: Workload, dataset: Dataset, seed: int, request: Request) -> None:
+def _write_inputs(
+    folder: Path, w: Workload, dataset: Dataset, seed: int, request: RunRequest
+) -> None:
     folder.mkdir(parents=True)
     if request.start:
         weights = request.start.weights
@@ -117,7 +119,7 @@ def _job(
     backend: Backend,
     execution: Execution,
     seed: int,
-    request: Request,
+    request: RunRequest,
 ) -> job.Job:
     assert backend.python
     return job.Job(
@@ -142,7 +144,7 @@ def _job(
 
 
 def _spec(
-    request: Request,
+    request: RunRequest,
     backends: list[Backend],
     work: Work,
     jobs: list[str],
@@ -167,7 +169,7 @@ def _spec(
     )
 
 
-def _checkpoint_spec(request: Request, work: Work) -> CheckpointSpec | None:
+def _checkpoint_spec(request: RunRequest, work: Work) -> CheckpointSpec | None:
     if request.checkpoint is None:
         return None
     ((w, dataset),) = work
