@@ -118,6 +118,8 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
     count = str(threads)
     return {
         "PYTHONPATH": code,
+        # An adapter that is edited twice in a second would be taken from the bytecode of the first.
+        "PYTHONDONTWRITEBYTECODE": "1",
         # glibc, or memory freed after a step goes back to the system and is cleared again for the
         # next: up to a third of a step, in one process and not in another. The last is for heaps of
         # other threads (JAX's, MXNet's): an empty one, of 64 MiB at most, goes back unless more is
