@@ -24,7 +24,7 @@ from .. import workload
 from ..checks import check_execution, check_output
 from ..environments.find import find_all
 from ..parity import probes
-from ..parity.certificate import Certificate, Rung, in_words
+from ..parity.certificate import Certificate, Rung, in_a_line, in_words
 from ..parity.certify import certify
 from ..parity.judge import Claim
 from ..parity.ladder import RungName
@@ -116,6 +116,9 @@ def _certify(claims: list[Claim], request: ParityRequest, console: Console) -> l
             execution = certificate.execution
             what = f"{certificate.backend} {certificate.model} {execution.dtype} {execution.mode}"
             status.update(f"certifying: {done} of {len(claims)}, {escape(what)}")
+            if not console.is_terminal:
+                line = in_a_line(certificate)
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         return certify(
             claims, timeout=request.timeout, use_cache=request.use_cache, progress=progress

@@ -83,7 +83,8 @@ def in_words(check: Check) -> str:
 
 def in_a_line(certificate: Certificate) -> str:
     """Say whose certificate it is and what came of it."""
-    who = f"parity: {certificate.model} {certificate.backend} {certificate.execution.mode}: "
+    execution = f"{certificate.execution.dtype} {certificate.execution.mode}"
+    who = f"parity: {certificate.model} {certificate.backend} {execution}: "
     if failure := certificate.first_failure:
         return f"{who}FAIL: {in_words(failure)}"
     if certificate.verdict == "pass":

@@ -264,6 +264,17 @@ def test_two_environments_of_one_framework(bakeoff: Command, workload: Path) -> 
     assert set(_certificates(outcome)) == {"numpy-a", "numpy-b"}
 
 
+def test_without_a_terminal_each_certificate_is_told_when_it_is_there(
+    bakeoff: Command, workload: Path
+) -> None:
+    outcome = bakeoff("parity", workload, "--backend", "numpy", "--mode", "eager")
+    lines = [line for line in outcome.out.splitlines() if line.startswith("parity: ")]
+    assert {line.partition(": ")[2].partition(":")[0] for line in lines} == {
+        f"{workload} numpy float64 eager",
+        f"{workload} numpy float32 eager",
+    }
+
+
 def test_where_nothing_is_proved_the_exit_code_says_so(bakeoff: Command, workload: Path) -> None:
     outcome = bakeoff("parity", workload, "--backend", "numpy", "--mode", "compiled", "--json")
     assert {one["verdict"] for one in outcome.json()} == {"unsupported"}
