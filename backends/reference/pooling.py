@@ -15,7 +15,7 @@ from .windows import crop, pad, sum_windows, windows
 def max_pool2d(node: Node[layers.MaxPool2D], x: Array, run: Pass) -> tuple[Array, Backprop]:
     kernel, stride, pads = _pooling(node.layer)
     padded = pad(x, pads, -np.inf)
-    y = np.full((len(x), *node.output_shape), -np.inf, x.dtype)
+    y = np.full_like(x, -np.inf, shape=(len(x), *node.output_shape))
     for _, window in windows(padded, kernel, stride):
         np.maximum(y, window, out=y)
 

@@ -66,7 +66,7 @@ def _recurrent(
 def _simple_rnn_pass(layer: layers.SimpleRNN, x: Array, weights: Weights) -> tuple[Array, _Scan]:
     weight, recurrent = weights["weight"], weights["recurrent_weight"]
     inputs = x @ weight.T + weights["bias"]
-    h = np.zeros((len(x), x.shape[1] + 1, layer.units), x.dtype)  # h[:, t + 1] follows x[:, t]
+    h = np.zeros_like(x, shape=(len(x), x.shape[1] + 1, layer.units))  # h[:, t + 1] follows x[:, t]
     for t in range(x.shape[1]):
         z = inputs[:, t] + h[:, t] @ recurrent.T
         h[:, t + 1] = np.tanh(z) if layer.activation == "tanh" else np.maximum(z, 0)
@@ -85,9 +85,9 @@ def _simple_rnn_pass(layer: layers.SimpleRNN, x: Array, weights: Weights) -> tup
 def _lstm_pass(layer: layers.LSTM, x: Array, weights: Weights) -> tuple[Array, _Scan]:
     weight, recurrent, steps = weights["weight"], weights["recurrent_weight"], x.shape[1]
     inputs = x @ weight.T + weights["bias"]
-    h = np.zeros((len(x), steps + 1, layer.units), x.dtype)
+    h = np.zeros_like(x, shape=(len(x), steps + 1, layer.units))
     c = np.zeros_like(h)
-    gates = np.empty((len(x), steps, 4, layer.units), x.dtype)
+    gates = np.empty_like(x, shape=(len(x), steps, 4, layer.units))
     for t in range(steps):
         z = (inputs[:, t] + h[:, t] @ recurrent.T).reshape(len(x), 4, -1)
         gates[:, t] = functions.sigmoid(z)
@@ -119,7 +119,7 @@ def _lstm_pass(layer: layers.LSTM, x: Array, weights: Weights) -> tuple[Array, _
 def _gru_pass(layer: layers.GRU, x: Array, weights: Weights) -> tuple[Array, _Scan]:
     weight, recurrent, steps = weights["weight"], weights["recurrent_weight"], x.shape[1]
     inputs = (x @ weight.T + weights["bias"]).reshape(len(x), steps, 3, -1)
-    h = np.zeros((len(x), steps + 1, layer.units), x.dtype)
+    h = np.zeros_like(x, shape=(len(x), steps + 1, layer.units))
     gates, recalled = np.empty_like(inputs), np.empty_like(h[:, 1:])
     for t in range(steps):
         a = (h[:, t] @ recurrent.T + weights["recurrent_bias"]).reshape(len(x), 3, -1)

@@ -61,7 +61,7 @@ def col2im(
     dilation: tuple[int, ...],
 ) -> Array:
     """Add columns, [N, C, kH, kW, OH, OW], to where `im2col` takes them from."""
-    x = np.zeros(shape, columns.dtype)
+    x = np.zeros_like(columns, shape=shape)
     for (u, v), window in windows(x, kernel, stride, dilation):
         window += columns[:, :, u, v]
     return x

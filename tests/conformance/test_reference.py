@@ -14,6 +14,7 @@ from bakeoff.backends import reference
 from bakeoff.backends.contract import Weights
 from bakeoff.backends.reference.passes import Pass
 from bakeoff.backends.reference.pooling import max_pool2d
+from bakeoff.bench.parity.rounding import Rounded, backwards, rounded
 from bakeoff.bench.parity.tolerance import gamma
 from bakeoff.models.init import initial_weights
 from bakeoff.models.layers import AvgPool2D, Conv1D, Conv2D, MaxPool2D
@@ -21,7 +22,7 @@ from bakeoff.models.optimizers import SGD, Adagrad, AdamW, Optimizer, RMSprop
 from bakeoff.models.schedules import CosineDecay, ExponentialDecay, Schedule, StepDecay
 from bakeoff.models.shapes import pair
 from conformance.cases import LAYERS, LOSSES, OPTIMIZERS, Case
-from conformance.driving import SEED, staged, start
+from conformance.driving import SEED, cast_targets, staged, start
 from conformance.parity import assert_parity
 
 # A central difference errs by h² f‴/6 + u f/h; h = ∛u balances the two, leaving about u^(2/3),
@@ -261,3 +262,15 @@ def test_batch_norm_moves_its_running_statistics_in_training_alone() -> None:
     assert_parity(after["norm.running_mean"], 0.25 * mean, name="mean", bound=bound)
     expected = 0.75 + 0.25 * var.mean(axis=(0, 2, 3))
     assert_parity(after["norm.running_var"], expected, name="var", bound=bound)
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in LAYERS])
+def test_whatever_is_computed_carries_the_order_of_its_sums(case: Case) -> None:
+    """Else what is summed behind it is summed as it comes, and its rounding is not measured."""
+    weights = initial_weights(case.model, SEED, "float32")
+    carrying = {name: rounded(weight, backwards) for name, weight in weights.items()}
+    trainer = start(reference, case, "float32", weights=carrying)
+    ((x, y),) = case.batches(1)
+    batch = trainer.stage(rounded(x, backwards), cast_targets(y, "float32"), case.masks(0))
+    outputs = trainer.activations(batch) | trainer.gradients(batch)[1]
+    assert {name for name, array in outputs.items() if not isinstance(array, Rounded)} == set()
