@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from ..worker import records
+from ..worker import parent, records
 from ..worker.records import Failed, Interrupted, Record, TimedOut
 
 _POLL_SECONDS = 0.05
@@ -138,5 +138,8 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the user's environment, less what would redirect another interpreter's imports."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    """Return the environment of a process that is started here: the user's, less what would
+    redirect another interpreter's imports, and who it ends with.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return kept | {parent.VARIABLE: str(os.getpid())}

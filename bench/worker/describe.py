@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ... import backends
 from ...backends.contract import Adapter, Execution, Gap
+from .parent import end_with_parent
 
 
 class Description(Struct, frozen=True):
@@ -51,5 +52,6 @@ def settings(adapter: Adapter, execution: Execution) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     adapter, answer = sys.argv[1:]
     Path(answer).write_bytes(msgspec.json.encode(_describe(backends.load(adapter))))

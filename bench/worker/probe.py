@@ -20,6 +20,7 @@ from ...backends.contract import Deviation, Execution, Unsupported
 from ...models import Model
 from . import evidence, sources
 from .files import write_whole
+from .parent import end_with_parent
 from .records import one_line
 
 
@@ -84,4 +85,5 @@ def write(answer: Answer, path: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(Path(sys.argv[1]))

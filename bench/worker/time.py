@@ -32,6 +32,7 @@ from .draw import draw
 from .feeding import Feeder, cast_targets, feeder, stage
 from .files import read_arrays
 from .memory import peak_rss_mb, rss_mb
+from .parent import end_with_parent
 from .records import (
     Built,
     Emit,
@@ -350,4 +351,5 @@ def _device_memory_mb(adapter: Adapter, device: str) -> float | None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(main(Path(sys.argv[1])))

@@ -26,6 +26,7 @@ from .files import read_arrays
 from .job import Job
 from .job import read as read_job
 from .memory import peak_rss_mb
+from .parent import end_with_parent
 from .records import (
     Block,
     Built,
@@ -41,7 +42,6 @@ from .records import (
 
 _STEPS_PER_BLOCK = 50  # at most; the blocks of an epoch are equally long, to one step
 _EVALUATION_BATCH = 256
-_PARENT = os.getppid()
 
 
 def main(folder: Path) -> int:
@@ -109,8 +109,6 @@ def _train_epoch(
 ) -> Epoch:
     losses: list[float] = []
     for indices in np.array_split(batches, math.ceil(len(batches) / _STEPS_PER_BLOCK)):
-        if os.getppid() != _PARENT:
-            sys.exit("the parent process is gone")
         began = perf_counter()
         staged = feed(indices)
         staged_at = perf_counter()
@@ -179,4 +177,5 @@ def _save_state(folder: Path, trainer: Trainer, epoch: int) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(main(Path(sys.argv[1])))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from bakeoff.bench.training import prepare
@@ -239,6 +240,39 @@ def test_a_worker_stops_when_its_parent_is_gone(fake: Fake, workload: Path, home
     process.kill()
     process.wait()
     assert wait_until(lambda: not _alive(worker))
+
+
+def test_a_prober_stops_when_its_parent_is_gone(fake: Fake, workload: Path, home: Path) -> None:
+    adapter = fake("hangs_when_asked")
+    command = [sys.executable, "-m", "bakeoff.bench.cli", "parity", str(workload),
+               "--backend", adapter]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def probers() -> list[psutil.Process]:
+        found = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in found if "bakeoff.bench.worker.probe" in child.cmdline()]
+
+    assert wait_until(lambda: bool(probers()))
+    (prober,) = probers()
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not _alive(prober.pid))
+
+
+def test_a_worker_whose_parent_was_gone_before_it_was_born_does_nothing(
+    bakeoff: Command, workload: Path
+) -> None:
+    bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
+    folder = Path("out/jobs/tiny/numpy-eager-0")
+    (folder / "weights.npz").unlink()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    command = json.loads((folder / "job.json").read_bytes())["command"]
+    orphan = subprocess.run(
+        command, shell=True, check=False, env=os.environ | {"BAKEOFF_PARENT": str(gone.pid)}
+    )
+    assert orphan.returncode == 1
+    assert not (folder / "weights.npz").exists()
 
 
 def test_a_worker_runs_again_by_hand(bakeoff: Command, workload: Path) -> None:
