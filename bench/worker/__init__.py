@@ -2,7 +2,7 @@
 
 Four workers: `train` (a job), `time` (a case, a turn at a time), `probe` (evidence for the parity
 ladder), `describe` (what an adapter says of itself); `peak` measures the machine. They are told
-what to do by files (`job`, `task`) and answer with files (`records`, arrays); `parent` has one end with
-whoever started it. A test holds that
-nothing here imports more than numpy, msgspec, `models` and `backends`.
+what to do by files (`job`, `task`), answer with files (`records`, arrays), and end with whoever
+started them (`parent`). A test holds that nothing here imports more than numpy, msgspec, `models`
+and `backends`.
 """
