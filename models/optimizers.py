@@ -63,7 +63,8 @@ class Adam(_Adam, frozen=True, kw_only=True, tag="adam"):
 
     m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ) (Kingma & Ba 2015, algorithm 1). Slots: `m`, `v`. The
     decay is coupled; Keras' own is not. Keras and MXNet use the paper's closing form, whose epsilon
-    is larger by 1 / √(1 - β₂ᵗ); they also round the betas to float32.
+    is larger by 1 / √(1 - β₂ᵗ); they also round the betas to float32,
+    and so do Paddle and optax.
     """
 
     weight_decay: NonNegativeFloat = 0.0
@@ -72,7 +73,8 @@ class Adam(_Adam, frozen=True, kw_only=True, tag="adam"):
 class AdamW(_Adam, frozen=True, kw_only=True, tag="adamw"):
     """w ← w - η weight_decay·w, then Adam without coupled decay (Loshchilov & Hutter 2019).
 
-    The decay falls on every weight. Its default: PyTorch, Paddle 0.01, Keras 0.004, optax 1e-4.
+    The paper decays by the schedule's multiplier alone, frameworks by the rate, as here. The decay
+    falls on every weight. Its default: PyTorch, Paddle 0.01, Keras 0.004, optax 1e-4.
     """
 
     weight_decay: NonNegativeFloat = 0.01
@@ -96,7 +98,8 @@ class RMSprop(_Optimizer, frozen=True, kw_only=True, tag="rmsprop"):
 class Adagrad(_Optimizer, frozen=True, kw_only=True, tag="adagrad"):
     """s ← s + g²; w ← w - η g / √(s + epsilon) (Duchi et al. 2011). Slot: `s`.
 
-    PyTorch and Paddle: the epsilon stands outside the root. Keras starts s at 0.1.
+    PyTorch and Paddle: the epsilon stands outside the root, as in the paper. Keras and optax start
+    s at 0.1.
     """
 
     epsilon: PositiveFloat = 1e-7

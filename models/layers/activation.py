@@ -16,8 +16,8 @@ class ReLU(Elementwise, frozen=True, kw_only=True, tag="relu"):
 class LeakyReLU(Elementwise, frozen=True, kw_only=True, tag="leaky_relu"):
     """y = x if x > 0 else negative_slope·x; at 0 the derivative is negative_slope.
 
-    Defaults elsewhere: PyTorch, Paddle, JAX 0.01, Keras layer 0.3, MXNet 0.25; Paddle's and JAX's
-    own function has the derivative 1 at 0.
+    Defaults elsewhere: PyTorch, Paddle, JAX 0.01, Keras' layer 0.3, MXNet's operator 0.25; Paddle's
+    and JAX's own function has the derivative 1 at 0.
     """
 
     negative_slope: NonNegativeFloat = 0.01
@@ -72,8 +72,8 @@ class Sigmoid(Elementwise, frozen=True, kw_only=True, tag="sigmoid"):
 class HardSigmoid(Elementwise, frozen=True, kw_only=True, tag="hard_sigmoid"):
     """y = min(max(x / 6 + 1/2, 0), 1), the form of Howard et al. 2019 (MobileNetV3).
 
-    dy/dx = 1/6 between -3 and 3, 0 elsewhere. MXNet, and Keras before 3: x / 5 + 1/2, as in
-    Courbariaux et al. 2015. Paddle's slope is 0.1666667.
+    dy/dx = 1/6 between -3 and 3, 0 elsewhere. MXNet, and Keras before 3: x / 5 + 1/2;
+    Courbariaux et al. 2015: x / 2 + 1/2. Paddle's slope is 0.1666667.
     """
 
 
@@ -99,8 +99,8 @@ class Softmax(Elementwise, frozen=True, kw_only=True, tag="softmax"):
 class Dropout(Elementwise, frozen=True, kw_only=True, tag="dropout"):
     """Training: y = x·mask / (1 - rate), mask ~ Bernoulli(1 - rate). Evaluation: y = x.
 
-    Srivastava et al. 2014, in the inverted form. No two frameworks share a generator: parity jobs
-    supply the mask, plain jobs let the framework draw.
+    Srivastava et al. 2014, in the inverted form. No two frameworks draw the same numbers: parity
+    jobs supply the mask, plain jobs let the framework draw.
     """
 
     name: Name

@@ -93,9 +93,9 @@ class Conv2D(_Convolution, frozen=True, kw_only=True, tag="conv2d"):
     [C, H, W] -> [filters, ⌊(H + pads - d (kH - 1) - 1) / s⌋ + 1, likewise W],
     weight [filters, C / groups, kH, kW].
 
-    PyTorch: as here; its "same" refuses strides. Keras, JAX: the weight is [kH, kW, C, filters],
-    [H, W, C] is fastest, "same" is this one. Paddle: "SAME" drops the dilation silently. MXNet: as
-    here, without "same".
+    PyTorch: as here; its "same" refuses strides. Keras: the weight is [kH, kW, C, filters], the
+    image [H, W, C], "same" is this one; so in Flax, while `lax.conv` of JAX itself has the axes of
+    here by default. Paddle: "SAME" drops the dilation silently. MXNet: as here, without "same".
     """
 
     kernel_size: Size
@@ -114,7 +114,8 @@ class ConvTranspose2D(BaseLayer, frozen=True, kw_only=True, tag="conv_transpose2
     (H - 1) s - 2 p + kH + output_padding, likewise W], weight [C, filters, kH, kW].
 
     PyTorch, Paddle: as here. Keras: crops otherwise, and its weight is [kH, kW, filters, C]. MXNet:
-    Deconvolution has no bias by default. JAX: `conv_transpose` does not flip the kernel.
+    Gluon's layer has a bias by default, the operator Deconvolution has none. JAX: `conv_transpose`
+    does not flip the kernel.
     """
 
     name: Name

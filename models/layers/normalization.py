@@ -16,7 +16,8 @@ class BatchNorm(BaseLayer, frozen=True, kw_only=True, tag="batch_norm"):
     running_mean, running_var: [C], starting at 1, 0, 0, 1. A bias just before it has no effect.
 
     `momentum` is the weight of the new: PyTorch 0.1. Keras, Paddle, MXNet give the weight of the
-    old: 0.99, 0.9, 0.9. PyTorch keeps the unbiased variance (times n / (n - 1)). epsilon: PyTorch,
+    old: 0.99, 0.9, 0.9. PyTorch keeps the unbiased variance (times n / (n - 1)), as the
+    paper's algorithm 2 does. epsilon: PyTorch,
     Paddle, MXNet 1e-5, Keras 1e-3.
     """
 
