@@ -31,6 +31,11 @@ FRAMEWORKS = {  # backend -> the modules that it is made of
 NAMES = tuple(FRAMEWORKS)
 
 
+def name_of(path: Path) -> str:
+    """Return the name of an adapter that is a file: that of its folder, if it is a package."""
+    return path.resolve().parent.name if path.name == "__init__.py" else path.stem
+
+
 def load(adapter: str) -> Adapter:
     """Import an adapter: a name of ours, a path to a .py file, or an importable module.
 
@@ -43,7 +48,7 @@ def load(adapter: str) -> Adapter:
     path = Path(adapter)
     if not path.is_file():
         raise InputError(f"no adapter at {path}; give the path of a .py file")
-    spec = importlib.util.spec_from_file_location(f"bakeoff_adapter_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"bakeoff_adapter_{name_of(path)}", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

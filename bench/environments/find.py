@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ...backends import FRAMEWORKS, NAMES
+from ...backends import FRAMEWORKS, NAMES, name_of
 from ...models import InputError
 from ...models.toml import closest
 from ..worker.describe import Description
@@ -176,7 +176,7 @@ def _shown_name(adapter: str, pythons: Mapping[str, Path]) -> str:
     if adapter.endswith(".py"):
         if not Path(adapter).is_file():
             raise InputError(f"no adapter at {adapter}; give the path of a .py file")
-        return Path(adapter).stem
+        return name_of(Path(adapter))
     if adapter not in NAMES and "." not in adapter:
         raise InputError(
             f'no backend "{adapter}": {closest(adapter, NAMES)}, '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,20 @@ def test_a_wrong_epsilon_in_a_copy_of_an_adapter_is_named(
     bakeoff: Command, environment: dict[str, str]
 ) -> None:
     """As somebody would write it by hand: ten times the epsilon that the spec has."""
-    code = (_ADAPTERS / "torch.py").read_text(encoding="utf-8")
-    code = code.replace("from ..models", "from bakeoff.models")
-    code = code.replace("from .contract", "from bakeoff.backends.contract")
+    folder = bakeoff.folder / "wrong"
+    shutil.copytree(_ADAPTERS / "torch", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in folder.glob("*.py"):
+        code = file.read_text(encoding="utf-8")
+        code = code.replace("from ...models", "from bakeoff.models")
+        code = code.replace("from ..contract", "from bakeoff.backends.contract")
+        file.write_text(code, encoding="utf-8")
+    code = (folder / "optimizers.py").read_text(encoding="utf-8")
     wrong = code.replace("eps=optimizer.epsilon", "eps=10 * optimizer.epsilon")
     assert wrong != code
-    (bakeoff.folder / "wrong.py").write_text(wrong, encoding="utf-8")
+    (folder / "optimizers.py").write_text(wrong, encoding="utf-8")
     home = Path(environment["XDG_DATA_HOME"])
     python = home / "bakeoff" / "environments" / "torch" / "bin" / "python"
-    done = bakeoff("parity", "lenet5", "--backend", "wrong.py", "--python", f"wrong={python}",
-                   "--mode", "eager", check=False)  # fmt: skip
+    done = bakeoff("parity", "lenet5", "--backend", "wrong/__init__.py",
+                   "--python", f"wrong={python}", "--mode", "eager", check=False)  # fmt: skip
     assert done.returncode == 1
     assert "epsilon is ten times as large" in done.stdout.replace("\n", " ")

@@ -127,3 +127,13 @@ def test_an_old_python_is_refused(tmp_path: Path) -> None:
     old.chmod(0o755)
     with pytest.raises(InputError, match=r"is Python 3\.9, expected 3\.11"):
         environments.lacking_modules(old, ("numpy",))
+
+
+def test_an_adapter_that_is_a_package_has_the_name_of_its_folder(home: Path) -> None:
+    folder = home / "mine"
+    folder.mkdir()
+    (folder / "tables.py").write_text("MODES = ('eager',)\n")
+    (folder / "__init__.py").write_text("from .tables import MODES\n")
+    adapter = str(folder / "__init__.py")
+    assert environments.find(adapter, {}).name == "mine"
+    assert backends.load(adapter).MODES == ("eager",)
