@@ -37,8 +37,9 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, as_json:
     folder = prepare(request, work, backends)
     for backend in backends:
         if backend.python is None:
-            line = f"{backend.name}: {backend.reason}; make one: {backend.fix}"
-            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                backend.advice, style="yellow", markup=False, highlight=False, soft_wrap=True
+            )
     _run(folder, console, seeds=len(request.seeds), parity=request.parity)
     summary = _finish(folder, console, as_json=as_json)
     if request.checkpoint and request.checkpoint.exists():

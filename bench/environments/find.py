@@ -52,6 +52,11 @@ class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     fix: str | None = None
 
+    @property
+    def advice(self) -> str:
+        """What to tell of one without an interpreter."""
+        return f"{self.name}: {self.reason}; make one: {self.fix}"
+
 
 def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
     """Find the interpreter of a backend: a name of ours, the path of an adapter, or a module.
@@ -102,7 +107,7 @@ def find_all(
         elif asked:
             raise InputError(f"{name}: {backend.reason}; run: {backend.fix}")
         else:
-            tell(f"{name}: {backend.reason}; make one: {backend.fix}")
+            tell(backend.advice)
 
 
 def find_peers(pythons: Mapping[str, Path]) -> Backend:
