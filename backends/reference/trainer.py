@@ -42,6 +42,14 @@ class Trainer:
         sequence(self._model.nodes, x, run)
         return {key: output.copy() for key, output in run.outputs.items()}
 
+    def derivatives(
+        self, x: Array, y: Array, masks: Masks | None
+    ) -> tuple[dict[str, Array], Array, Weights, Weights]:
+        """Return every output, the mean loss, its gradients, and the statistics that would move."""
+        run = self._run(training=True, masks=masks)
+        loss, gradients = self._derive(x, y, run)
+        return run.outputs, loss, gradients, run.statistics
+
     def predict(self, x: Array) -> Array:
         run = self._run(training=False, masks=None)
         return sequence(self._model.nodes, x, run)[0]
@@ -60,9 +68,13 @@ class Trainer:
         self, x: Array, y: Array, masks: Masks | None
     ) -> tuple[Array, Weights, Weights]:
         run = self._run(training=True, masks=masks)
+        loss, gradients = self._derive(x, y, run)
+        return loss, gradients, run.statistics
+
+    def _derive(self, x: Array, y: Array, run: Pass) -> tuple[Array, Weights]:
         logits, backprop = sequence(self._model.nodes, x, run)
         loss, dlogits = LOSSES[type(self._model.loss)](self._model.loss, logits, y)
-        return loss, backprop(dlogits)[1], run.statistics
+        return loss, backprop(dlogits)[1]
 
     def _train_one(self, x: Array, y: Array, masks: Masks | None) -> Array:
         loss, gradients, statistics = self._loss_and_gradients(x, y, masks)

@@ -28,7 +28,7 @@ from ..parity.certificate import Certificate, Rung, in_a_line, in_words
 from ..parity.certify import certify
 from ..parity.judge import Claim
 from ..parity.ladder import RungName
-from ..parity.tolerance import MULTIPLE
+from ..parity.noise import MULTIPLE
 from ..worker.evidence import Probe
 
 _HEADINGS: dict[RungName, str] = {  # in 80 characters; `weights` is equal or a failure

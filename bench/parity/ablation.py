@@ -26,7 +26,7 @@ def cause(
     def height(oracle: Oracle) -> int:
         """Return how many rungs are passed; 0 if it is no help on the failing one: most are not."""
         for rungs in ((failing,), RUNGS):
-            for check in climb(probe, evidence, dtype, oracle, rungs):
+            for check in climb(probe, evidence, dtype, oracle, rungs, careful=False):
                 if not check.passes:
                     return RUNGS.index(check.rung) if rungs == RUNGS else 0
         return len(RUNGS)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ...backends.contract import Execution
 from .ladder import BEYOND, RUNGS, Check, RungName
-from .tolerance import MULTIPLE
+from .noise import MULTIPLE
 
 SCHEMA_VERSION = 2
 

@@ -31,7 +31,6 @@ from ..environments import machine
 from ..environments.code import write_zip
 from ..environments.process import cause_of_death, clean_environment, started, worker_variables
 from ..worker import evidence
-from ..worker.evidence import Probe
 from ..worker.files import write_whole
 from ..worker.probe import Answer, Question, Questions, write
 from .certificate import SCHEMA_VERSION, Certificate
@@ -104,7 +103,7 @@ def _keys(claims: list[Claim]) -> list[str]:
     pythons = sorted({claim.backend.python or "" for claim in claims})
     with ThreadPoolExecutor() as pool:
         packages = dict(zip(pythons, pool.map(_packages, pythons), strict=True))
-    probes = {id(claim.probe): _probe_hash(claim.probe) for claim in claims}
+    probes = {id(claim.probe): evidence.digest(claim.probe) for claim in claims}
     keys = []
     for claim in claims:
         parts = [
@@ -149,17 +148,6 @@ def _packages(python: str) -> str:
     command = [python, "-P", "-c", _ASK_PACKAGES]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
     return done.stdout
-
-
-def _probe_hash(probe: Probe) -> str:
-    digest = hashlib.sha256(msgspec.json.encode(probe.model))
-    arrays = [*probe.weights.values()]
-    for x, y, masks in probe.batches:
-        arrays += [x, y, *masks.values()]
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _folder() -> Path:

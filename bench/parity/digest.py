@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..results.summary import LayerError, Parity, RungResult
 from .certificate import Certificate, in_words
 from .ladder import BEYOND
-from .tolerance import MULTIPLE
+from .noise import MULTIPLE
 
 
 def parity_of(certificate: Certificate) -> Parity:

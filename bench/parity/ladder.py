@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -10,19 +11,22 @@ from msgspec import Struct
 
 from ...backends.contract import DType
 from ..worker.evidence import Evidence, Probe, under
-from .tolerance import MULTIPLE, Expected, Oracle, State
+from .formulas import Batch, State
+from .noise import MULTIPLE, AnyMeter, Meter, shared
+from .tolerance import Expected, Oracle
 
 RungName = Literal["weights", "forward", "loss", "gradients", "step", "trajectory", "evaluation"]
 BEYOND = 1e30  # the ratio of an error where nothing is allowed; JSON has no infinity
 RUNGS: tuple[RungName, ...] = get_args(RungName)
-_BEFORE_TRAINING = {"forward", "loss", "gradients"}
+_BEFORE_TRAINING: tuple[RungName, ...] = ("forward", "loss", "gradients")
 
 
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One tensor on one rung: how many times the noise its worst element is off.
 
     `step` counts updates from 1. A ratio above MULTIPLE fails; so does a `problem`, which is what
-    cannot be said as a distance: a missing name, a wrong shape or dtype, a NaN.
+    cannot be said as a distance: a missing name, a wrong shape or dtype, a NaN. Where rounding
+    decides, nothing can be said: `undecided`.
     """
 
     rung: RungName
@@ -33,6 +37,7 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
     actual: float = 0.0
     expected: float = 0.0
     problem: str = ""
+    undecided: bool = False
 
     @property
     def passes(self) -> bool:
@@ -45,47 +50,81 @@ def climb(
     dtype: DType,
     oracle: Oracle | None = None,
     rungs: Collection[RungName] = RUNGS,
+    *,
+    careful: bool = True,
 ) -> Iterator[Check]:
     """Yield every check of a piece of evidence, in the order of the rungs.
 
     With fewer `rungs`, only theirs: each is judged from the state that the backend reports, so no
-    rung needs those below it, save that their evidence is whole.
+    rung needs those below it, save that their evidence is whole. What is beyond the noise of the
+    oracle's own training is judged by that of the backend's own state, if one is `careful`.
     """
     oracle = oracle or Oracle(probe.model, dtype)
+    meters = [shared(probe, dtype), *([Meter(probe.model, dtype, careful=True)] if careful else [])]
     if "weights" in rungs:
         exact = {name: Expected(w, np.zeros(w.shape)) for name, w in probe.weights.items()}
         yield from compare("weights", 0, under("weights", evidence), exact, dtype)
 
-    state = State.start(oracle.model, probe.weights)
-    if not _BEFORE_TRAINING.isdisjoint(rungs):
-        first = oracle.derivatives(state, probe.batches[0])
-        checks = [
-            *compare("forward", 0, under("forward", evidence), _under("forward", first), dtype),
-            *compare("loss", 0, _only("loss", evidence), {"loss": first["loss"]}, dtype),
-            *compare(
-                "gradients", 0, under("gradients", evidence), _under("gradients", first), dtype
-            ),
-        ]
-        yield from (check for check in checks if check.rung in rungs)
+    state, first = State.start(oracle.model, probe.weights), probe.batches[0]
+    for rung in (rung for rung in _BEFORE_TRAINING if rung in rungs):
+        actual = under(rung, evidence) if rung != "loss" else _only(rung, evidence)
+        yield from _judge(
+            rung, 0, actual, meters, dtype, partial(_derived, oracle, state, first, rung)
+        )
 
     stages = [
         (f"steps/{step}", [batch]) for step, batch in enumerate(probe.batches[: probe.singles])
     ]
     stages.append(("block", probe.batches[probe.singles :]))
     for stage, batches in stages:
-        rung: RungName = "step" if state.step == 0 else "trajectory"
+        rung = "step" if state.step == 0 else "trajectory"
         if rung in rungs:
-            expected = oracle.after(state, batches)
             reached = state.step + len(batches)
-            checks = list(compare(rung, reached, under(stage, evidence), expected, dtype))
+            expect = partial(_trained, oracle, state, batches)
+            checks = _judge(rung, reached, under(stage, evidence), meters, dtype, expect)
             yield from checks
             if any(check.problem for check in checks):
                 return  # there is no state to go on from
         state = State.of(under(f"{stage}/weights", evidence), under(f"{stage}/state", evidence))
 
     if "evaluation" in rungs:
-        logits = oracle.evaluation(state, probe.batches[0])
-        yield from compare("evaluation", state.step, _only("evaluation", evidence), logits, dtype)
+        expect = partial(_evaluated, oracle, state, first)
+        actual = _only("evaluation", evidence)
+        yield from _judge("evaluation", state.step, actual, meters, dtype, expect)
+
+
+def _judge(
+    rung: RungName,
+    step: int,
+    actual: Evidence,
+    meters: Sequence[AnyMeter],
+    dtype: DType,
+    expect: Callable[[AnyMeter], dict[str, Expected]],
+) -> list[Check]:
+    """Compare with what is expected by the first meter, and by the next if that is not enough."""
+    for meter in meters:
+        checks = list(compare(rung, step, actual, expect(meter), dtype))
+        if all(check.passes for check in checks):
+            break
+    return checks
+
+
+def _derived(
+    oracle: Oracle, state: State, batch: Batch, rung: str, meter: AnyMeter
+) -> dict[str, Expected]:
+    (noises,) = meter.training(state, [batch])
+    derived = oracle.derivatives(state, batch, noises)
+    return {"loss": derived["loss"]} if rung == "loss" else _under(rung, derived)
+
+
+def _trained(
+    oracle: Oracle, state: State, batches: Sequence[Batch], meter: AnyMeter
+) -> dict[str, Expected]:
+    return oracle.after(state, batches, meter.training(state, batches))
+
+
+def _evaluated(oracle: Oracle, state: State, batch: Batch, meter: AnyMeter) -> dict[str, Expected]:
+    return oracle.evaluation(state, batch, meter.evaluation(state, batch))
 
 
 def compare(
@@ -127,8 +166,8 @@ def _compare_one(
     error = np.abs(actual.astype(np.float64) - expected)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(error > 0, np.minimum(MULTIPLE * error / allowed, BEYOND), 0.0)
-    if not ratio.size:
-        return Check(rung=rung, tensor=tensor, step=step)
+    if not ratio.size or np.isinf(allowed).any():
+        return Check(rung=rung, tensor=tensor, step=step, undecided=bool(ratio.size))
     worst = np.unravel_index(np.argmax(ratio), ratio.shape)
     return Check(
         rung=rung,

@@ -9,7 +9,7 @@ import vl_convert
 
 from .certificate import Certificate
 from .ladder import RUNGS
-from .tolerance import MULTIPLE
+from .noise import MULTIPLE
 
 _SIZE = 11  # pixels of a cell
 _PANELS = 24

@@ -1,77 +1,148 @@
-"""The oracle's formulas in other roundings: the same NumPy code, its sums taken in another order.
+"""Monte Carlo arithmetic: the oracle's formulas in float64, every result disturbed by a roundoff.
 
-Every contraction of the reference is a `matmul` or an `add.reduce`; an array of the class below
-does these in the order that it carries, and hands the order on to all that is computed from it.
+An array of the class below hands its source of disturbance on to all that is computed from it. With
+the unit roundoff u of a precision, ξ uniform in [-1, 1] and fresh for every element:
+
+    any ufunc, of result r     r + u r ξ
+    a sum of n terms           r + u g(n) (Σ |terms|) ξ: `matmul`, `add.reduce`
+    what is exact              r: maximum, negative, comparisons, copies, `where`
+
+g(n) = √n, as roundings that are independent add up; n / 16 beyond 256 terms, where those of like
+terms that are summed one by one are not (Higham 2002, §4.2).
+
+Parker 1997, Monte Carlo Arithmetic, is the model, and so are Verificarlo and CADNA.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 PATTERNS = ((math.sqrt(5) - 1) / 2, math.sqrt(3))  # irrational steps: no two places are alike
 
-Order = Callable[[int], list[slice]]  # the length of a sum -> the parts that are summed apart
+Magnitudes = Callable[[], np.ndarray]
+
+_TABLE = 2**17  # random numbers; they are used again, from another place
+_INDEPENDENT = 256  # terms whose roundings add up like independent ones
+_EXACT = {
+    np.maximum, np.minimum, np.negative, np.positive, np.absolute, np.fabs, np.sign, np.copysign,
+    np.floor, np.ceil, np.rint, np.trunc, np.conjugate,
+}  # fmt: skip
 
 
-def as_it_comes(length: int) -> list[slice]:
-    return [slice(None)]
+class Source(Protocol):
+    """Where the disturbance of results comes from; `magnitudes` are Σ |terms|."""
+
+    def of_result(self, result: np.ndarray) -> np.ndarray:
+        """Return the disturbed result of one operation."""
+
+    def of_sum(self, sums: np.ndarray, magnitudes: np.ndarray, terms: int) -> np.ndarray:
+        """Return disturbed sums."""
+
+    def of_product(self, products: np.ndarray, magnitudes: Magnitudes, terms: int) -> np.ndarray:
+        """Return a disturbed product of matrices."""
 
 
-def backwards(length: int) -> list[slice]:
-    return [slice(None, None, -1)]
+class Roundings:
+    """Random roundings at a unit roundoff. Each is made once, and draws on as it is used."""
+
+    def __init__(self, unit: float, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._table = unit * self._rng.uniform(-1, 1, 2 * _TABLE)
+
+    def of_result(self, result: np.ndarray) -> np.ndarray:
+        return self._add(result, result, 1.0)
+
+    def of_sum(self, sums: np.ndarray, magnitudes: np.ndarray, terms: int) -> np.ndarray:
+        return self._add(sums, magnitudes, growth(terms))
+
+    def of_product(self, products: np.ndarray, magnitudes: Magnitudes, terms: int) -> np.ndarray:
+        return self._add(products, magnitudes(), growth(terms))
+
+    def _add(self, result: np.ndarray, sizes: np.ndarray, factor: float) -> np.ndarray:
+        disturbed = np.empty(result.shape)  # what is infinite stays so
+        flat, given, scale = disturbed.reshape(-1), np.ravel(result), np.ravel(sizes)
+        with np.errstate(invalid="ignore"):
+            for start in range(0, flat.size, _TABLE):
+                piece = slice(start, start + _TABLE)
+                place = int(self._rng.integers(_TABLE))
+                xi = self._table[place : place + len(flat[piece])]
+                np.multiply(scale[piece], xi, out=flat[piece])
+                flat[piece] *= factor
+                flat[piece] += given[piece]
+        if not np.isfinite(disturbed).all():
+            np.copyto(disturbed, result, where=~np.isfinite(result))
+        return disturbed
 
 
-def in_halves(length: int) -> list[slice]:
-    return [slice(None, length // 2), slice(length // 2, None)] if length > 1 else [slice(None)]
+class Kick:
+    """An error of a given size on every product of matrices, in units of its roundings.
 
-
-def every_other(length: int) -> list[slice]:
-    return [slice(None, None, 2), slice(1, None, 2)] if length > 1 else [slice(None)]
-
-
-def one_by_one(length: int) -> list[slice]:
-    """Plain recursive summation: what NumPy's is not, and a framework's may be."""
-    return [slice(None)]
-
-
-ORDERS: tuple[Order, ...] = (as_it_comes, backwards, in_halves, every_other, one_by_one)
-
-
-class Rounded(np.ndarray):
-    """An array whose sums are taken in its own order, or disturbed.
-
-    `disturbance` is the size of the error that is put on the result of every `matmul`, in units of
-    its root mean square times √n, as the rounding of a sum of n terms grows. The errors of
-    `disturbance` and `-disturbance` are opposite in every place; where several errors meet and
-    cancel, those of another pattern do not.
+    The errors of `size` and `-size` are opposite in every place; where several errors meet and
+    cancel, those of another pattern do not. Sums that nearly cancel carry the rounding of their
+    terms: the error is absolute. It is one to two times the size, so that what is near the kink of
+    a ReLU crosses it one way or the other; and it differs from place to place, by an irrational
+    step, so that of any two neighbours that nearly tie in a max pool each wins once.
     """
 
-    order: Order = staticmethod(as_it_comes)
-    disturbance: float = 0.0
-    pattern: float = PATTERNS[0]
+    def __init__(self, size: float, pattern: float) -> None:
+        self._size, self._pattern = size, pattern
+
+    def of_result(self, result: np.ndarray) -> np.ndarray:
+        return result
+
+    def of_sum(self, sums: np.ndarray, magnitudes: np.ndarray, terms: int) -> np.ndarray:
+        return sums
+
+    def of_product(self, products: np.ndarray, magnitudes: Magnitudes, terms: int) -> np.ndarray:
+        scale = self._size * math.sqrt(terms * float(np.mean(np.square(products))))
+        place = np.arange(products.size).reshape(products.shape)
+        sign = np.where(place * (self._pattern + math.sqrt(2)) % 1 < 0.5, -1, 1)
+        kicked: np.ndarray = products + scale * sign * (1 + place * self._pattern % 1)
+        return kicked
+
+
+def growth(terms: int) -> float:
+    """Return g(n): how the rounding of a sum grows with its terms."""
+    return math.sqrt(terms) if terms <= _INDEPENDENT else terms / math.sqrt(_INDEPENDENT)
+
+
+class Disturbed(np.ndarray):
+    """An array whose results are disturbed by its source, and carry it on."""
+
+    source: Source
 
     def __array_finalize__(self, parent: Any) -> None:
-        self.order = getattr(parent, "order", as_it_comes)
-        self.disturbance = getattr(parent, "disturbance", 0.0)
-        self.pattern = getattr(parent, "pattern", PATTERNS[0])
+        if (source := getattr(parent, "source", None)) is not None:
+            self.source = source
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         plain = [_plain(a) for a in inputs]
-        out = options.get("out")
-        if out is not None:
-            options["out"] = tuple(_plain(a) for a in out)
-        if ufunc is np.matmul and method == "__call__":
-            a, b = plain
-            result = self._disturbed(_matmul(a, b, self.order), terms=a.shape[-1])
-        elif ufunc is np.add and method == "reduce":
-            result = _sum(plain[0], self.order, **options)
-        else:
-            result = getattr(ufunc, method)(*plain, **options)
-        return self._like(result) if out is None or out[0] is None else out[0]
+        out = options.pop("out", (None,))[0]
+        result = getattr(ufunc, method)(*plain, **options)
+        result = self._disturb(result, ufunc, method, plain, options)
+        if out is None:
+            return self._like(result)
+        np.copyto(_plain(out), result)
+        return out
+
+    def _disturb(
+        self, result: Any, ufunc: Any, method: str, inputs: list[Any], options: dict[str, Any]
+    ) -> Any:
+        if result is None or isinstance(result, tuple) or np.asarray(result).dtype.kind != "f":
+            return result
+        result = np.asarray(result)
+        if ufunc is np.matmul:
+            a, b = inputs
+            return self.source.of_product(result, lambda: np.abs(a) @ np.abs(b), a.shape[-1])
+        if ufunc is np.add and method == "reduce":
+            terms = max(1, inputs[0].size // max(1, result.size))
+            magnitudes = np.add.reduce(np.abs(inputs[0]), **options)
+            return self.source.of_sum(result, np.asarray(magnitudes), terms)
+        return result if ufunc in _EXACT else self.source.of_result(result)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         result = super().__array_function__(function, types, arguments, options)
@@ -80,72 +151,17 @@ class Rounded(np.ndarray):
     def _like(self, result: Any) -> Any:
         if isinstance(result, tuple):
             return tuple(self._like(part) for part in result)
-        rounded = np.asarray(result).view(Rounded)
-        rounded.order, rounded.disturbance = self.order, self.disturbance
-        rounded.pattern = self.pattern
-        return rounded
-
-    def _disturbed(self, sums: Any, terms: int) -> Any:
-        """Sums that nearly cancel carry the rounding of their terms: the error is absolute.
-
-        It is one to two times the size, so that what is near the kink of a ReLU crosses it one way
-        or the other; and it differs from place to place, by an irrational step, so that of any two
-        neighbours that nearly tie in a max pool each wins once.
-        """
-        if not self.disturbance:
-            return sums
-        sums = np.asarray(sums)
-        scale = math.sqrt(terms * float(np.mean(np.square(sums, dtype=np.float64))))
-        place = np.arange(sums.size).reshape(sums.shape)
-        sign = np.where(place * (self.pattern + math.sqrt(2)) % 1 < 0.5, -1, 1)
-        error = self.disturbance * scale * sign * (1 + place * self.pattern % 1)
-        return sums + error.astype(sums.dtype)
+        disturbed = np.asarray(result).view(Disturbed)
+        disturbed.source = self.source
+        return disturbed
 
 
-def rounded(
-    array: np.ndarray,
-    order: Order = as_it_comes,
-    disturbance: float = 0.0,
-    pattern: float = PATTERNS[0],
-) -> Rounded:
-    """Return a float32 copy of an array that carries an order and a disturbance."""
-    copy = array.astype(np.float32).view(Rounded)
-    copy.order, copy.disturbance, copy.pattern = order, disturbance, pattern
+def disturbed(array: np.ndarray, source: Source) -> Disturbed:
+    """Return a float64 copy of an array whose results its source disturbs."""
+    copy = array.astype(np.float64).view(Disturbed)
+    copy.source = source
     return copy
 
 
 def _plain(a: Any) -> Any:
-    return a.view(np.ndarray) if isinstance(a, Rounded) else a
-
-
-def _matmul(a: np.ndarray, b: np.ndarray, order: Order) -> np.ndarray:
-    parts = [a[..., part] @ b[..., part, :] for part in order(a.shape[-1])]
-    total: np.ndarray = sum(parts[1:], parts[0])
-    return total
-
-
-def _sum(a: np.ndarray, order: Order, axis: Any = 0, **options: Any) -> Any:
-    """Sum over `axis` in parts of its first axis; a sum over all is over the flat array."""
-    if axis is None:
-        a, axis = a.reshape(-1), 0
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    if order is one_by_one and a.dtype.kind == "f":
-        return _sum_one_by_one(a, axes, keepdims=options.get("keepdims", False))
-    index = [slice(None)] * a.ndim
-    total = None
-    for part in order(a.shape[axes[0]]):
-        index[axes[0]] = part
-        part_sum = np.add.reduce(a[tuple(index)], axis=axis, **options)
-        total = part_sum if total is None else total + part_sum
-    return total
-
-
-def _sum_one_by_one(a: np.ndarray, axes: tuple[int, ...], *, keepdims: bool) -> np.ndarray:
-    last = np.moveaxis(a, axes, range(-len(axes), 0)).reshape(*_others(a, axes), -1)
-    total = np.add.accumulate(last, axis=-1)[..., -1]
-    return np.expand_dims(total, axes) if keepdims else total
-
-
-def _others(a: np.ndarray, axes: tuple[int, ...]) -> list[int]:
-    summed = {axis % a.ndim for axis in axes}
-    return [size for axis, size in enumerate(a.shape) if axis not in summed]
+    return a.view(np.ndarray) if isinstance(a, Disturbed) else a

@@ -5,9 +5,11 @@ Collected in the backend's own interpreter, so this needs numpy and msgspec alon
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from ...backends.contract import Adapter, Execution, Masks, Trainer, Weights
@@ -75,6 +77,18 @@ def _prefixed(prefix: str, arrays: Weights) -> Evidence:
 
 def _cast(y: np.ndarray, dtype: str) -> np.ndarray:
     return y if y.dtype.kind == "i" else y.astype(dtype)
+
+
+def digest(probe: Probe) -> str:
+    """Return the hash of all that a probe holds."""
+    found = hashlib.sha256(msgspec.json.encode(probe.model))
+    arrays = [*probe.weights.values()]
+    for x, y, masks in probe.batches:
+        arrays += [x, y, *masks.values()]
+    for array in arrays:
+        found.update(f"{array.dtype}{array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def write(probe: Probe, path: Path) -> None:

@@ -10,10 +10,9 @@ import pytest
 
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter, Execution, Trainer, Unsupported, Weights
-from bakeoff.bench.parity.tolerance import gamma
 from bakeoff.models.init import initial_weights
 from conformance.cases import Case
-from conformance.parity import float32_bound
+from conformance.parity import float32_bound, gamma
 
 SEED = 7
 

@@ -6,9 +6,12 @@ to nearly zero carries the rounding of the terms that it was summed from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
+
+from bakeoff.models import Model
 
 _MULTIPLE = 16  # of the reference's own measured rounding: another order of summation, another path
 
@@ -43,6 +46,20 @@ def assert_all_parity(
 def scale(expected: np.ndarray) -> float:
     """The unit of a bound: the largest absolute value, or 1 for a tensor of zeros."""
     return float(np.max(np.abs(expected), initial=0.0)) or 1.0
+
+
+def gamma(model: Model, batch: int, steps: int = 1) -> float:
+    """Return γₙ in float64; n counts, forward and backward, the terms of every sum on the way (a
+    layer's fan-in, and batch x space for the gradient of its weight) and ten elementwise roundings
+    per layer, for each step.
+    """
+    terms = 0
+    for node in model.walk():
+        fan_in = max((spec.fan_in for spec in node.weights.values()), default=0)
+        inputs, space = math.prod(node.input_shape), math.prod(node.output_shape[1:])
+        terms += 2 * (fan_in + inputs) + batch * space + 10
+    n_u = steps * terms * 2.0**-53
+    return n_u / (1 - n_u)
 
 
 def float32_bound(

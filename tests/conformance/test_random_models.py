@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from bakeoff.backends import reference
 from bakeoff.backends.contract import Adapter
-from bakeoff.bench.parity.tolerance import gamma
 from bakeoff.models.toml import plain
 from conformance.cases import Case
 from conformance.driving import derivatives, train
-from conformance.parity import assert_all_parity, float32_bound
+from conformance.parity import assert_all_parity, float32_bound, gamma
 from conformance.random_models import models
 
 _MODELS = 40

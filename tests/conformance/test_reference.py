@@ -14,8 +14,7 @@ from bakeoff.backends import reference
 from bakeoff.backends.contract import Weights
 from bakeoff.backends.reference.passes import Pass
 from bakeoff.backends.reference.pooling import max_pool2d
-from bakeoff.bench.parity.rounding import Rounded, backwards, rounded
-from bakeoff.bench.parity.tolerance import gamma
+from bakeoff.bench.parity.rounding import Disturbed, Roundings, disturbed
 from bakeoff.models.init import initial_weights
 from bakeoff.models.layers import AvgPool2D, Conv1D, Conv2D, MaxPool2D
 from bakeoff.models.optimizers import SGD, Adagrad, AdamW, Optimizer, RMSprop
@@ -23,7 +22,7 @@ from bakeoff.models.schedules import CosineDecay, ExponentialDecay, Schedule, St
 from bakeoff.models.shapes import pair
 from conformance.cases import LAYERS, LOSSES, OPTIMIZERS, Case
 from conformance.driving import SEED, cast_targets, staged, start
-from conformance.parity import assert_parity
+from conformance.parity import assert_parity, gamma
 
 # A central difference errs by h² f‴/6 + u f/h; h = ∛u balances the two, leaving about u^(2/3),
 # with f, f‴ and the sum of the two up to some tens here.
@@ -265,12 +264,13 @@ def test_batch_norm_moves_its_running_statistics_in_training_alone() -> None:
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in LAYERS])
-def test_whatever_is_computed_carries_the_order_of_its_sums(case: Case) -> None:
-    """Else what is summed behind it is summed as it comes, and its rounding is not measured."""
-    weights = initial_weights(case.model, SEED, "float32")
-    carrying = {name: rounded(weight, backwards) for name, weight in weights.items()}
-    trainer = start(reference, case, "float32", weights=carrying)
+def test_whatever_is_computed_carries_the_source_of_its_roundings(case: Case) -> None:
+    """Else what is computed behind it is not disturbed, and its rounding is not measured."""
+    source = Roundings(2.0**-24, seed=0)
+    weights = initial_weights(case.model, SEED, "float64")
+    carrying = {name: disturbed(weight, source) for name, weight in weights.items()}
+    trainer = start(reference, case, "float64", weights=carrying)
     ((x, y),) = case.batches(1)
-    batch = trainer.stage(rounded(x, backwards), cast_targets(y, "float32"), case.masks(0))
+    batch = trainer.stage(disturbed(x, source), cast_targets(y, "float64"), case.masks(0))
     outputs = trainer.activations(batch) | trainer.gradients(batch)[1]
-    assert {name for name, array in outputs.items() if not isinstance(array, Rounded)} == set()
+    assert {name for name, array in outputs.items() if not isinstance(array, Disturbed)} == set()

@@ -12,9 +12,8 @@ from end_to_end.conftest import Command
 
 from bakeoff.backends import NAMES
 from bakeoff.bench import workload
-from bakeoff.bench.parity.tolerance import gamma
 from bakeoff.bench.training import checkpoint
-from conformance.parity import assert_all_parity
+from conformance.parity import assert_all_parity, gamma
 
 _RESTART = Path(__file__).with_name("restart.toml")
 _PAIRS = list(permutations(NAMES, 2))

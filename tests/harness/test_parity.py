@@ -15,8 +15,10 @@ from bakeoff.backends import reference
 from bakeoff.backends.contract import Execution
 from bakeoff.bench.parity import probes, rounding
 from bakeoff.bench.parity.certificate import Certificate, in_words
+from bakeoff.bench.parity.formulas import State
 from bakeoff.bench.parity.ladder import RUNGS, Check, climb, compare
-from bakeoff.bench.parity.tolerance import MULTIPLE, Expected, Oracle, State
+from bakeoff.bench.parity.noise import MULTIPLE, Meter
+from bakeoff.bench.parity.tolerance import Expected, Oracle
 from bakeoff.bench.results.stats import equivalence
 from bakeoff.bench.worker import evidence
 from bakeoff.models import read
@@ -74,31 +76,73 @@ def test_a_surplus_name_fails() -> None:
     assert [(check.tensor, check.passes) for check in checks] == [("x", False), ("w", True)]
 
 
-@pytest.mark.parametrize("order", rounding.ORDERS, ids=lambda order: order.__name__)
-def test_every_order_sums_the_same_numbers(order: rounding.Order) -> None:
-    """Small integers add up exactly in any order."""
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(-8, 8, (3, 4, 5)), rng.integers(-8, 8, (5, 7))
-    ra, rb = rounding.rounded(a, order), rounding.rounded(b, order)
-    np.testing.assert_array_equal(np.asarray(ra @ rb), a @ b)
-    for axis in (None, 0, -1, (0, 2)):
-        np.testing.assert_array_equal(np.asarray(ra.sum(axis=axis)), a.sum(axis=axis))
-        np.testing.assert_allclose(np.asarray(ra.mean(axis=axis)), a.mean(axis=axis), rtol=1e-6)
-    kept = ra.sum(axis=(0, 2), keepdims=True)
-    assert kept.shape == (1, 4, 1)
-    assert isinstance(kept, rounding.Rounded)
+_UNIT = 2.0**-24
+_RNG = np.random.default_rng(0)
+_A, _B = _RNG.normal(size=(3, 4, 5)), _RNG.normal(size=(5, 7))
 
 
-def test_orders_round_differently_and_kicks_mirror() -> None:
-    x = rounding.rounded(np.random.default_rng(0).normal(size=(1, 5000)))
-    sums = {float(rounding.rounded(x, order).sum()) for order in rounding.ORDERS}
-    assert len(sums) > 2
-    exact = float(np.asarray(x, np.float64).sum())
-    ones = np.ones((5000, 1), np.float32)
+class _Nothing:
+    """A source that disturbs nothing."""
+
+    def of_result(self, result: np.ndarray) -> np.ndarray:
+        return result
+
+    def of_sum(self, sums: np.ndarray, magnitudes: np.ndarray, terms: int) -> np.ndarray:
+        return sums
+
+    def of_product(self, products: np.ndarray, magnitudes: Any, terms: int) -> np.ndarray:
+        return products
+
+
+def _computed(a: Any, b: Any) -> list[Any]:
+    """Sums, products, what writes into an array, and what is no operation on numbers."""
+    written = np.zeros_like(a)
+    written[:, 1:] += a[:, 1:]
+    sums = [a.sum(axis=axis) for axis in (None, 0, -1, (0, 2))]
+    means = [a.mean(axis=(0, 2), keepdims=True), a.var(axis=1), a.max(axis=0)]
+    return [a @ b, np.exp(a), written, np.where(a > 0, a, -np.inf), *sums, *means]
+
+
+def test_a_source_that_disturbs_nothing_changes_nothing() -> None:
+    a, b = rounding.disturbed(_A, _Nothing()), rounding.disturbed(_B, _Nothing())
+    for found, expected in zip(_computed(a, b), _computed(_A, _B), strict=True):
+        assert isinstance(found, rounding.Disturbed)
+        assert found.shape == expected.shape
+        np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.parametrize("unit", [_UNIT, 2.0**-53])
+def test_results_are_off_by_their_roundings_at_most(unit: float) -> None:
+    source = rounding.Roundings(unit, seed=1)
+    a, b = rounding.disturbed(_A, source), rounding.disturbed(_B, source)
+    half_an_ulp = 2.0**-53
+    bounds = {
+        "product": (a @ b, _A @ _B, np.sqrt(5) * np.abs(_A) @ np.abs(_B)),
+        "sum": (a.sum(axis=1), _A.sum(axis=1), np.sqrt(4) * np.abs(_A).sum(axis=1)),
+        "result": (np.tanh(a), np.tanh(_A), np.abs(np.tanh(_A))),
+    }
+    for found, exact, size in bounds.values():
+        error = np.abs(np.asarray(found) - exact)
+        assert np.all(error <= (unit + 8 * half_an_ulp) * size)
+        assert np.max(error / size) > unit / 4
+    np.testing.assert_array_equal(np.asarray(np.maximum(a, -a)), np.abs(_A))  # is exact
+
+
+def test_a_large_array_is_disturbed_everywhere_and_anew() -> None:
+    ones = np.ones((3, 2**17))
+    source = rounding.Roundings(_UNIT, seed=0)
+    once, again = (np.asarray(rounding.disturbed(ones, source) * ones) - 1 for _ in range(2))
+    assert np.mean(once == 0) < 1e-3
+    assert abs(np.corrcoef(once.ravel(), again.ravel())[0, 1]) < 0.01
+
+
+def test_kicks_mirror() -> None:
+    x, ones = _RNG.normal(size=(1, 5000)), np.ones((5000, 1))
+    exact = float(x.sum())
     for pattern in rounding.PATTERNS:
         up, down = (
-            float(np.asarray(rounding.rounded(x, disturbance=d, pattern=pattern) @ ones)[0, 0])
-            for d in (1e-2, -1e-2)
+            float(np.asarray(rounding.disturbed(x, rounding.Kick(size, pattern)) @ ones)[0, 0])
+            for size in (1e-2, -1e-2)
         )
         size = 1e-2 * np.sqrt(5000) * abs(exact)  # of a sum of 5,000 terms
         assert up - exact == pytest.approx(exact - down, rel=1e-2)
@@ -119,9 +163,9 @@ def test_next_to_a_zero_gradient_adam_may_go_either_way() -> None:
     """A dead input has the gradient 0: there the step is certain; elsewhere it is certain too."""
     model = read("digits-mlp")
     probe = probes.of_model(model, 3)
-    expected = Oracle(probe.model, "float32").after(
-        State.start(model, probe.weights), [probe.batches[0]]
-    )
+    start, batches = State.start(model, probe.weights), [probe.batches[0]]
+    noises = Meter(probe.model, "float32", careful=True).training(start, batches)
+    expected = Oracle(probe.model, "float32").after(start, batches, noises)
     rate = model.optimizer.rate(0)
     for name in model.trainable:
         assert np.max(expected[f"weights/{name}"].allowed) <= 2.001 * rate
