@@ -28,10 +28,10 @@ class Trainer:
         start, self._step = starting_state(model, weights, state)
         self._model = model
         self._rng = np.random.Generator(np.random.Philox(key=seed))
-        self._parameters = Parameters(model, weights, dtype)
+        self.parameters = Parameters(model, weights, dtype)
         self._slots: dict[str, Array] = {}
         for slot in model.optimizer.slots():
-            self._slots[slot] = aligned.empty_like(self._parameters.flat)
+            self._slots[slot] = aligned.empty_like(self.parameters.flat)
             for name, part in views(self._slots[slot], model).items():
                 np.copyto(part, start[f"{name}.{slot}"])
         self._free = aligned.empty(PIECE, dtype)
@@ -49,7 +49,7 @@ class Trainer:
         for batch in batches:
             means.append(self._derive(batch))
             self._update()
-        return np.array(means, self._parameters.flat.dtype)
+        return np.array(means, self.parameters.flat.dtype)
 
     def split(self, batch: _Batch) -> dict[str, float]:
         """Take one step; return the seconds that its parts took."""
@@ -64,7 +64,7 @@ class Trainer:
 
     def gradients(self, batch: _Batch) -> tuple[float, Weights]:
         loss = float(self._derive(batch))
-        return loss, {name: g.copy() for name, g in self._parameters.gradients.items()}
+        return loss, {name: g.copy() for name, g in self.parameters.gradients.items()}
 
     def activations(self, batch: _Batch) -> dict[str, Array]:
         x, _, masks = batch
@@ -75,7 +75,7 @@ class Trainer:
         return _batch_first(self._run(x, Pass(training=False)).network.y)
 
     def weights(self) -> Weights:
-        return {name: weight.copy() for name, weight in self._parameters.weights.items()}
+        return {name: weight.copy() for name, weight in self.parameters.weights.items()}
 
     def state(self) -> Weights:
         slots = {
@@ -90,7 +90,7 @@ class Trainer:
         key = (len(x), fused)
         if key not in self._plans:
             tables = Tables(LAYERS, FUSIONS if fused else {}, LOSSES)
-            self._plans[key] = Plan(self._model, len(x), self._parameters, self._rng, tables)
+            self._plans[key] = Plan(self._model, len(x), self.parameters, self._rng, tables)
         plan = self._plans[key]
         np.copyto(plan.x, x)
         plan.network.forward(run)
@@ -109,7 +109,7 @@ class Trainer:
         return mean
 
     def _update(self) -> None:
-        parameters = self._parameters
+        parameters = self.parameters
         take_step(
             self._model.optimizer,
             parameters.flat,

@@ -13,7 +13,7 @@ from ...backends import NAMES
 from ...models import InputError
 from ..environments.find import Backend, find
 from ..results.summary import Summary
-from ..training import aggregate, jobs, plan
+from ..training import aggregate, audits, jobs, plan
 from ..training.certificates import certify_run
 from ..training.plan import DownloadProgress, RunRequest
 from ..training.prepare import prepare
@@ -79,6 +79,8 @@ def _run(folder: Path, console: Console, *, seeds: int, parity: bool) -> None:
             (folder / "certificates").mkdir(exist_ok=True)
             certify_run(folder, console)
         jobs.run(folder, display(console, jobs_per_line=seeds))
+        with console.status("") as status:
+            audits.judge(folder, status.update)
     except KeyboardInterrupt:
         _finish(folder, console, as_json=False)
         console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)
@@ -92,11 +94,11 @@ def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
 
 
 def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
-    """Return 1 if a job or a certificate failed, a backend asked for by name is missing, or no
-    backend finished.
+    """Return 1 if a job, a certificate or an audit failed, a backend asked for by name is missing,
+    or no backend finished.
     """
     bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
-    wrong = any(row.parity and row.parity.verdict in ("fail", "error") for row in summary.rows)
+    wrong = any(row.parity and row.status == "ok" and not row.comparable for row in summary.rows)
     nothing = all(row.status != "ok" for row in summary.rows)
     return int(wrong or nothing or any(row.status in bad for row in summary.rows))
 

@@ -9,15 +9,12 @@ other file that the backend's process had loaded, outside of installed packages,
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib.resources import files
-from multiprocessing.pool import AsyncResult, Pool, ThreadPool
 from pathlib import Path
 from queue import Queue
 from threading import Event
@@ -35,9 +32,9 @@ from ..worker.files import write_whole
 from ..worker.probe import Answer, Question, Questions, write
 from .certificate import SCHEMA_VERSION, Certificate
 from .judge import Claim, judge
+from .judges import judges
 
 _POLL_SECONDS = 0.02
-_FEW = 3  # cases that are judged in this process
 _ROOT = __package__.partition(".")[0]
 # The code that every certificate depends on; the probes are hashed as they are drawn.
 _JUDGING = {
@@ -186,7 +183,7 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     claims = dict(asked)
     with (
         tempfile.TemporaryDirectory(prefix="bakeoff-parity-") as name,
-        _judges(len(asked)) as judges,
+        judges(len(asked)) as executor,
         ThreadPoolExecutor(cores) as pool,
     ):
         write_zip(Path(name, "code.zip"))
@@ -195,42 +192,21 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
                 pool.submit(_Interview(Path(name, folder), of_it, answers, timeout, stop).hold)
                 for folder, of_it in together.items()
             ]
-            verdicts: dict[int, AsyncResult[Certificate]] = {}
+            verdicts: dict[int, Future[Certificate]] = {}
             pending = set(claims)
             while pending or verdicts:
                 while not answers.empty():
                     index, path = answers.get()
                     pending.discard(index)
-                    verdicts[index] = judges.apply_async(judge, (claims[index], keys[index], path))
-                for index in [index for index, verdict in verdicts.items() if verdict.ready()]:
-                    yield index, verdicts.pop(index).get()
+                    verdicts[index] = executor.submit(judge, claims[index], keys[index], path)
+                for index in [index for index, verdict in verdicts.items() if verdict.done()]:
+                    yield index, verdicts.pop(index).result()
                 for worker in workers:
                     if worker.done():
                         worker.result()  # raises what went wrong in this process itself
                 sleep(_POLL_SECONDS)
         finally:
             stop.set()
-
-
-@contextmanager
-def _judges(cases: int) -> Iterator[Pool]:
-    """Give processes of one BLAS thread each (NumPy reads the variable when it is loaded), or, for
-    a few cases, a thread: processes take a second to start.
-    """
-    if cases <= _FEW:
-        with ThreadPool(1) as thread:
-            yield thread
-        return
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    try:
-        with multiprocessing.get_context("spawn").Pool() as pool:
-            yield pool
-    finally:
-        if before is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        else:
-            os.environ["OPENBLAS_NUM_THREADS"] = before
 
 
 class _Interview:

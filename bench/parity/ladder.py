@@ -24,12 +24,12 @@ _BEFORE_TRAINING: tuple[RungName, ...] = ("forward", "loss", "gradients")
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One tensor on one rung: how many times the noise its worst element is off.
 
-    `step` counts updates from 1. A ratio above MULTIPLE fails; so does a `problem`, which is what
-    cannot be said as a distance: a missing name, a wrong shape or dtype, a NaN. Where rounding
-    decides, nothing can be said: `undecided`.
+    `step` counts updates from 1. Of an audit, the rung is `block`. A ratio above MULTIPLE fails;
+    so does a `problem`, which is what cannot be said as a distance: a missing name, a wrong shape
+    or dtype, a NaN. Where rounding decides, nothing can be said: `undecided`.
     """
 
-    rung: RungName
+    rung: RungName | Literal["block"]
     tensor: str
     step: int
     ratio: float = 0.0
@@ -128,7 +128,11 @@ def _evaluated(oracle: Oracle, state: State, batch: Batch, meter: AnyMeter) -> d
 
 
 def compare(
-    rung: RungName, step: int, actual: Evidence, expected: dict[str, Expected], dtype: str
+    rung: RungName | Literal["block"],
+    step: int,
+    actual: Evidence,
+    expected: dict[str, Expected],
+    dtype: str,
 ) -> Iterator[Check]:
     """Compare elementwise what a backend says with what is expected; every name must be there."""
     for tensor in sorted(actual.keys() - expected.keys()):
@@ -142,7 +146,7 @@ def compare(
 
 
 def _compare_one(
-    rung: RungName,
+    rung: RungName | Literal["block"],
     tensor: str,
     step: int,
     actual: np.ndarray,

@@ -114,6 +114,14 @@ class Oracle:
             for name, value in here.arrays.items()
         }
 
+    def with_deviations(self, start: State, expected: dict[str, Expected]) -> dict[str, Expected]:
+        """Allow, of weights and slots, what the backend is known to deviate by."""
+        before = start.arrays
+        return {
+            name: Expected(value, allowed + self._deviating(name, before[name], value))
+            for name, (value, allowed) in expected.items()
+        }
+
     def _undecided(self, derivatives: dict[str, Expected]) -> set[str]:
         """Return the weights whose update rounding decides: those whose gradient is nothing else,
         as it is of a bias in front of batch norm, if the optimizer divides by its size.
@@ -142,17 +150,20 @@ class Oracle:
         Scalars are float64 in every execution; a bias correction 1 - βᵗ magnifies their rounding.
         """
         allowed: np.ndarray = MULTIPLE * UNIT[self._dtype] * (np.abs(old) + np.abs(new))
-        is_weight = name.startswith("weights/")
-        if is_weight:
+        if name.startswith("weights/"):
             betas = (getattr(self.model.optimizer, beta, 0.0) for beta in ("beta1", "beta2"))
             magnified = sum(1 / (1 - beta**t) for beta in betas)
             per_update = _UPDATE * UNIT[self._dtype] + UNIT["float64"] * magnified
             allowed = allowed + MULTIPLE * per_update * np.abs(new - old)
+        return allowed + self._deviating(name, old, new)
+
+    def _deviating(self, name: str, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+        allowed = np.zeros(new.shape)
         for deviation in self.deviations:
             if name.endswith(f".{deviation.slot}"):
-                allowed = allowed + deviation.relative * np.abs(new)
-            elif is_weight:
-                allowed = allowed + deviation.relative * np.abs(new - old)
+                allowed += deviation.relative * np.abs(new)
+            elif name.startswith("weights/"):
+                allowed += deviation.relative * np.abs(new - old)
         return allowed
 
     def _step(

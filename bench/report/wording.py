@@ -106,6 +106,8 @@ def parity(entry: Entry) -> str:
     if entry.parity is None:
         return "none"
     if entry.parity.verdict == "pass":
+        if entry.status == "ok" and not entry.comparable:
+            return "FAIL"
         return formatting.noise(entry.parity.noise_ratio)
     return "FAIL" if entry.parity.verdict == "fail" else entry.parity.verdict
 
@@ -116,8 +118,14 @@ def reason(entry: Entry) -> str | None:
         return plain(entry.reason or "no reason was recorded")
     if entry.comparable:
         return None
-    why = entry.parity.reason if entry.parity else "it has no parity certificate"
-    return plain(f"not comparable: {why}")
+    if entry.parity is None:
+        return "not comparable: it has no parity certificate"
+    reasons = [entry.parity.reason if entry.parity.verdict != "pass" else ""]
+    if entry.parity_float64 and entry.parity_float64.verdict in ("fail", "error"):
+        reasons.append(f"in float64: {entry.parity_float64.reason}")
+    if entry.audits:
+        reasons.append(entry.audits.failure)
+    return plain(f"not comparable: {next(filter(None, reasons), 'no certificate passes')}")
 
 
 def headline(

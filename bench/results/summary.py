@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...models import InputError
 from ..environments.machine import Machine
@@ -21,8 +22,8 @@ from ..worker.files import write_whole
 from ..worker.records import Phase
 from .stats import Interval, SpeedVerdict
 
-SCHEMA_VERSION = 2
-_READABLE = (1, SCHEMA_VERSION)
+SCHEMA_VERSION = 3
+_READABLE = (1, 2, SCHEMA_VERSION)
 
 Status = Literal["ok", "failed", "unsupported", "timeout", "interrupted", "missing"]
 
@@ -128,8 +129,28 @@ class Parity(Struct, frozen=True, kw_only=True):
     allowed: float = 16.0
 
 
+class Audits(Struct, frozen=True, kw_only=True):
+    """What audits of the very processes that were timed looked at, and found.
+
+    `blocks` of `steps` in all were replayed by the oracle; `worst` is the largest error in units of
+    rounding noise. `undecided` counts blocks in which rounding had grown too far to decide whether
+    the last step was taken. `failure` says in one line what failed first; it is empty if nothing
+    did. `seconds` is what the judging took.
+    """
+
+    blocks: int = 0
+    steps: int = 0
+    undecided: int = 0
+    worst: float = 0.0
+    failure: str = ""
+    seconds: float = 0.0
+
+
 class Row(Struct, frozen=True, kw_only=True):
     """A backend on a workload. `status` is the worst of its seeds, `reason` says why in one line.
+
+    Speeds are compared of rows that are `comparable`: all that was judged of them passes. `parity`
+    is the certificate in the row's own dtype, `parity_float64` that in float64, of another one.
 
     `seeds` is how many were asked for. `first_block_seconds` is the first call of `train`, which
     holds any compilation, and is not in `samples_per_second`. `blocks` are the samples/s of all
@@ -160,17 +181,15 @@ class Row(Struct, frozen=True, kw_only=True):
     peak_rss_mb: float | None
     parameters: int
     curve: list[Point]
+    comparable: bool = False
     parity: Parity | None = None
+    parity_float64: Parity | None = None
+    audits: Audits | None = None
     stage_seconds: float | None = None
     seconds_to_target: TimeToTarget | None = None
     losses: list[LossPoint] = []
     blocks: list[list[float]] = []
     settings: dict[str, str] = {}
-
-    @property
-    def comparable(self) -> bool:
-        """Whether the row's speed may be compared: it finished, and its certificate passes."""
-        return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
 
 
 class Measurement(Struct, frozen=True, kw_only=True):
@@ -225,7 +244,10 @@ class Measurement(Struct, frozen=True, kw_only=True):
     flags: list[str] = []
     settings: dict[str, str] = {}
     environment: dict[str, str] = {}
+    comparable: bool = False
     parity: Parity | None = None
+    parity_float64: Parity | None = None
+    audits: Audits | None = None
 
     @property
     def turns(self) -> list[dict[int, float]]:
@@ -234,11 +256,6 @@ class Measurement(Struct, frozen=True, kw_only=True):
             dict(zip(rounds, rates, strict=True))
             for rounds, rates in zip(self.rounds, self.blocks, strict=False)
         ]
-
-    @property
-    def comparable(self) -> bool:
-        """Whether the speed may be compared: it was measured, and its certificate passes."""
-        return self.status == "ok" and self.parity is not None and self.parity.verdict == "pass"
 
 
 Entry = Row | Measurement
@@ -333,7 +350,30 @@ def read(path: Path) -> Summary:
         summary = msgspec.json.decode(content, type=Summary)
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"{path} is not a summary: {error}; expected one of bakeoff's") from None
-    return msgspec.structs.replace(summary, schema_version=SCHEMA_VERSION)
+    if header.schema_version < SCHEMA_VERSION:
+        summary = _judged_by_certificates(summary)
+    return replace(summary, schema_version=SCHEMA_VERSION)
+
+
+def is_comparable(entry: Entry) -> bool:
+    """Say whether all that was judged of an entry passes, its certificate at least."""
+    certificates = [entry.parity, entry.parity_float64]
+    verdicts = [parity.verdict for parity in certificates if parity]
+    audits = entry.audits
+    return (
+        entry.status == "ok"
+        and entry.parity is not None
+        and entry.parity.verdict == "pass"
+        and not {"fail", "error"} & set(verdicts)
+        and (audits is None or not audits.failure)
+    )
+
+
+def _judged_by_certificates(summary: Summary) -> Summary:
+    """Say of every entry what a version without audits said of it."""
+    rows = [replace(row, comparable=is_comparable(row)) for row in summary.rows]
+    measurements = [replace(m, comparable=is_comparable(m)) for m in summary.measurements]
+    return replace(summary, rows=rows, measurements=measurements)
 
 
 def write(summary: Summary, path: Path) -> None:

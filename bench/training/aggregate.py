@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-import msgspec
+from msgspec.structs import replace
 
 from ...backends.contract import Mode
 from ..environments.find import Backend
@@ -15,16 +15,19 @@ from ..results.speeds import against_fastest
 from ..results.stats import bootstrap_median, equivalence, mean_interval
 from ..results.summary import (
     SCHEMA_VERSION,
+    Audits,
     Comparison,
     LossRange,
     Metric,
+    Parity,
     Row,
     RungResult,
     Status,
     Summary,
     WorkloadFacts,
+    is_comparable,
 )
-from . import certificates, curves
+from . import audits, certificates, curves
 from .journal import JobResult, read_job
 from .run_folder import RunSpec, job_name, read_run
 
@@ -56,12 +59,14 @@ def summarize(folder: Path) -> Summary:
 
 
 def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mode: Mode) -> Row:
-    results = []
+    jobs = {}
     if backend.python:
-        results = [
-            read_job(folder / "jobs" / job_name(facts.name, backend.name, mode, seed), seed)
+        jobs = {
+            seed: folder / "jobs" / job_name(facts.name, backend.name, mode, seed)
             for seed in spec.seeds
-        ]
+        }
+    results = [read_job(job, seed) for seed, job in jobs.items()]
+    judged = [found for job in jobs.values() if (found := audits.read(job))]
     status, reason = _worst(results) if results else ("missing", f"{backend.reason}; {backend.fix}")
     complete = [result for result in results if result.finished]
     metrics = _metrics(complete)
@@ -93,6 +98,7 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         parameters=facts.parameters,
         curve=curve,
         stage_seconds=_median([sum(b.stage_seconds for b in r.blocks) for r in complete]),
+        audits=_audits(judged),
         seconds_to_target=curves.time_to_target(complete, facts),
         losses=curves.by_step(complete),
         blocks=blocks,
@@ -100,17 +106,42 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
 
 
 def _with_parity(folder: Path, row: Row, rows: list[Row]) -> Row:
-    certificate = certificates.read(folder, row.workload, row.backend, row.mode)
+    row = replace(row, parity_float64=_in_float64(folder, row))
+    place = folder, row.workload, row.backend, row.mode
+    certificate = certificates.read(*place, row.dtype)
     if certificate is None:
         return row
     parity = parity_of(certificate)
     if certificate.rungs:
         accuracy = _accuracy(row, rows)
-        parity = msgspec.structs.replace(parity, rungs=[*parity.rungs, accuracy])
+        parity = replace(parity, rungs=[*parity.rungs, accuracy])
         if parity.verdict == "pass" and accuracy.passes is False:
             reason = "accuracy: not equivalent to NumPy's over the paired seeds"
-            parity = msgspec.structs.replace(parity, verdict="fail", reason=reason)
-    return msgspec.structs.replace(row, parity=parity)
+            parity = replace(parity, verdict="fail", reason=reason)
+    row = replace(row, parity=parity)
+    return replace(row, comparable=is_comparable(row))
+
+
+def _in_float64(folder: Path, row: Row) -> Parity | None:
+    """Return the certificate in float64 of a row in another dtype, if it has one."""
+    if row.dtype == "float64":
+        return None
+    certificate = certificates.read(folder, row.workload, row.backend, row.mode, "float64")
+    return parity_of(certificate) if certificate else None
+
+
+def _audits(found: Sequence[Audits]) -> Audits | None:
+    """Add up what was found in the processes of a row."""
+    if not found:
+        return None
+    return Audits(
+        blocks=sum(each.blocks for each in found),
+        steps=sum(each.steps for each in found),
+        undecided=sum(each.undecided for each in found),
+        worst=max(each.worst for each in found),
+        failure=next((each.failure for each in found if each.failure), ""),
+        seconds=sum(each.seconds for each in found),
+    )
 
 
 def _accuracy(row: Row, rows: list[Row]) -> RungResult:

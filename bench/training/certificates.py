@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 from rich.console import Console
 
+from ...backends.contract import DType, Mode
 from ...datasets.dataset import open_dataset
 from ..parity import probes
 from ..parity.certificate import Certificate, in_a_line
@@ -34,9 +36,9 @@ def certify_run(folder: Path, console: Console) -> None:
         path.write_bytes(msgspec.json.encode(certificate))
 
 
-def read(folder: Path, work: str, backend: str, mode: str) -> Certificate | None:
-    """Return the certificate of a row, if it has one."""
-    path = _path(folder, work, backend, mode)
+def read(folder: Path, work: str, backend: str, mode: str, dtype: str) -> Certificate | None:
+    """Return the certificate of a row in a dtype, if it has one."""
+    path = _path(folder, work, backend, mode, dtype)
     if not path.exists():
         return None
     return _decode(path)
@@ -54,31 +56,44 @@ def _holds(path: Path) -> bool:
     return path.exists() and not any(Path(name).is_absolute() for name in changed(_decode(path)))
 
 
-def _path(folder: Path, work: str, backend: str, mode: str) -> Path:
-    return folder / "certificates" / work / f"{backend}-{mode}.json"
+def _path(folder: Path, work: str, backend: str, mode: str, dtype: str) -> Path:
+    return folder / "certificates" / work / f"{backend}-{mode}-{dtype}.json"
 
 
-def _rows(folder: Path, spec: RunSpec) -> dict[Path, tuple[str, str, str]]:
-    """Return (workload, backend, mode) of every row that can run, by its certificate's path."""
+_Wanted = dict[Path, tuple[str, str, Mode, DType]]
+
+
+def _rows(folder: Path, spec: RunSpec) -> _Wanted:
+    """Return (workload, backend, mode, dtype) of every row that can run, by its certificate's path.
+
+    A row in another dtype needs one in float64 too: what is small against its own rounding is not
+    small there.
+    """
+    dtypes: list[DType] = ["float64"]
     return {
-        _path(folder, facts.name, backend.name, mode): (facts.name, backend.name, mode)
+        _path(folder, facts.name, backend.name, mode, dtype): (
+            facts.name,
+            backend.name,
+            mode,
+            dtype,
+        )
         for facts in spec.workloads
         for backend in spec.backends
         if backend.python
         for mode in spec.modes
+        for dtype in dict.fromkeys([spec.dtype, *dtypes])
     }
 
 
-def _claims(
-    folder: Path, spec: RunSpec, wanted: dict[Path, tuple[str, str, str]]
-) -> dict[Path, Claim]:
+def _claims(folder: Path, spec: RunSpec, wanted: _Wanted) -> dict[Path, Claim]:
     claims = {}
     drawn: dict[str, Probe] = {}
     backends = {backend.name: backend for backend in spec.backends}
-    for path, (work, name, mode) in wanted.items():
-        what = job.read(folder / "jobs" / job_name(work, name, mode, spec.seeds[0]))  # type: ignore[arg-type]
+    for path, (work, name, mode, dtype) in wanted.items():
+        what = job.read(folder / "jobs" / job_name(work, name, mode, spec.seeds[0]))
         if work not in drawn:
             dataset = open_dataset(Path(what.dataset))
             drawn[work] = probes.of_workload(what.model, dataset, _STEPS)
-        claims[path] = Claim(backends[name], work, drawn[work], what.execution)
+        execution = replace(what.execution, dtype=dtype)
+        claims[path] = Claim(backends[name], work, drawn[work], execution)
     return claims

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import filelock
@@ -10,7 +11,7 @@ import msgspec
 from ...datasets import load
 from ...models import InputError
 from ..environments import process
-from ..worker import job, records
+from ..worker import job, notes, records
 from ..worker.files import read_arrays
 from ..worker.records import Epoch, Finished, Record, Refused
 from . import checkpoint
@@ -20,6 +21,7 @@ from .progress import Display
 from .run_folder import CheckpointSpec, RunSpec, read_run
 
 _RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy", "state.npz")
+_NOTED = ("validation.npy", "again.npy", "audit.json")
 
 
 def run(folder: Path, display: Display) -> None:
@@ -75,8 +77,9 @@ def _check_job(job_folder: Path) -> None:
 
 
 def _clear(job_folder: Path) -> None:
-    for name in _RESULTS:
+    for name in (*_RESULTS, *_NOTED):
         (job_folder / name).unlink(missing_ok=True)
+    shutil.rmtree(job_folder / notes.FOLDER, ignore_errors=True)
 
 
 def _run_job(folder: Path, spec: RunSpec, display: Display) -> None:

@@ -23,7 +23,9 @@ from ..environments.code import write_zip
 from ..environments.find import Backend
 from ..environments.process import worker_variables
 from ..worker import job
+from ..worker.files import read_arrays
 from ..workload import Workload
+from . import audits
 from .plan import RunRequest, Work, origin
 from .run_folder import SCHEMA_VERSION, CheckpointSpec, RunSpec, job_name
 
@@ -84,23 +86,34 @@ def _write_jobs(
 ) -> list[str]:
     names = []
     for w, dataset in work:
+        plan: audits.Plan | None = None  # of the first seed: a run has one length of blocks
         for seed in request.seeds:
-            inputs = f"inputs/{w.name}-{seed}"
-            _write_inputs(partial / inputs, w, dataset, seed, request)
+            order = _write_inputs(partial / f"inputs/{w.name}-{seed}", w, dataset, seed, request)
+            if plan is None:
+                plan = _plan_audits(partial / f"inputs/{w.name}-{seed}", w, dataset, order, request)
             pairs = [(b, mode) for b in backends if b.python for mode in request.modes]
             # Every other seed runs backwards, so that a drift of the machine cancels.
             for backend, mode in pairs if seed % 2 == 0 else reversed(pairs):
                 name = job_name(w.name, backend.name, mode, seed)
                 execution = Execution(request.device, request.dtype, mode, request.threads)
-                to_write = _job(w, dataset, backend, execution, seed, request)
+                to_write = _job(w, dataset, backend, execution, seed, request, plan, order.shape[1])
                 job.write(to_write, partial / "jobs" / name, output / "jobs" / name)
                 names.append(name)
     return names
 
 
+def _plan_audits(
+    inputs: Path, w: Workload, dataset: Dataset, order: np.ndarray, request: RunRequest
+) -> audits.Plan:
+    weights = read_arrays(inputs / "weights.npz")
+    state = request.start.state if request.start else None
+    epochs = order[request.start.epochs if request.start else 0 :]
+    return audits.plan(w.model, dataset, epochs, weights, state, request.dtype)
+
+
 def _write_inputs(
     folder: Path, w: Workload, dataset: Dataset, seed: int, request: RunRequest
-) -> None:
+) -> np.ndarray:
     folder.mkdir(parents=True)
     if request.start:
         weights = request.start.weights
@@ -111,6 +124,7 @@ def _write_inputs(
     samples = len(dataset.train.x)
     order = batch_order(samples, batch_size=w.batch_size, epochs=w.epochs, seed=seed)
     np.save(folder / "order.npy", order)
+    return order
 
 
 def _job(
@@ -120,8 +134,12 @@ def _job(
     execution: Execution,
     seed: int,
     request: RunRequest,
+    plan: audits.Plan,
+    steps: int,
 ) -> job.Job:
     assert backend.python
+    epochs_done = request.start.epochs if request.start else 0
+    epochs = range(epochs_done + 1, w.epochs + 1)
     return job.Job(
         workload=w.name,
         model=w.model,
@@ -134,8 +152,10 @@ def _job(
         target_mean=dataset.target_mean,
         target_scale=dataset.target_scale,
         epochs=w.epochs,
-        epochs_done=request.start.epochs if request.start else 0,
+        epochs_done=epochs_done,
         keeps_state=request.checkpoint is not None,
+        steps_per_block=plan.steps_per_block,
+        audits=audits.draw(plan, epochs, steps) if request.parity else [],
         metric=w.metric,
         inputs=f"../../../inputs/{w.name}-{seed}",
         python=backend.python,

@@ -42,14 +42,14 @@ def collect(adapter: Adapter, probe: Probe, execution: Execution) -> Evidence:
     dtype = execution.dtype
     start = {name: value.astype(dtype) for name, value in probe.weights.items()}
     trainer = adapter.build(probe.model, start, execution, seed=0, state=None)
-    evidence = _prefixed("weights", trainer.weights())
+    evidence = prefixed("weights", trainer.weights())
     staged = [
         trainer.stage(x.astype(dtype), _cast(y, dtype), masks) for x, y, masks in probe.batches
     ]
-    evidence |= _prefixed("forward", trainer.activations(staged[0]))
+    evidence |= prefixed("forward", trainer.activations(staged[0]))
     loss, gradients = trainer.gradients(staged[0])
     evidence["loss"] = np.array(loss, dtype)  # the contract has it as a Python float
-    evidence |= _prefixed("gradients", gradients)
+    evidence |= prefixed("gradients", gradients)
     for step, batch in enumerate(staged[: probe.singles]):
         evidence[f"steps/{step}/losses"] = trainer.train([batch])
         evidence |= _where(f"steps/{step}", trainer)
@@ -60,7 +60,7 @@ def collect(adapter: Adapter, probe: Probe, execution: Execution) -> Evidence:
 
 
 def _where(place: str, trainer: Trainer) -> Evidence:
-    return _prefixed(f"{place}/weights", trainer.weights()) | _prefixed(
+    return prefixed(f"{place}/weights", trainer.weights()) | prefixed(
         f"{place}/state", trainer.state()
     )
 
@@ -71,7 +71,8 @@ def under(prefix: str, evidence: Evidence) -> Evidence:
     return {name.removeprefix(start): a for name, a in evidence.items() if name.startswith(start)}
 
 
-def _prefixed(prefix: str, arrays: Weights) -> Evidence:
+def prefixed(prefix: str, arrays: Weights) -> Evidence:
+    """Return arrays under `prefix/`: undoes `under`."""
     return {f"{prefix}/{name}": array for name, array in arrays.items()}
 
 
@@ -93,9 +94,9 @@ def digest(probe: Probe) -> str:
 
 def write(probe: Probe, path: Path) -> None:
     """Write the arrays of a probe; the model travels apart, as JSON."""
-    arrays = _prefixed("weights", probe.weights)
+    arrays = prefixed("weights", probe.weights)
     for step, (x, y, masks) in enumerate(probe.batches):
-        arrays |= {f"x/{step}": x, f"y/{step}": y} | _prefixed(f"masks/{step}", masks)
+        arrays |= {f"x/{step}": x, f"y/{step}": y} | prefixed(f"masks/{step}", masks)
     np.savez(path, block=probe.block, **arrays)  # type: ignore[arg-type]
 
 

@@ -4,16 +4,18 @@ is told.
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from ...backends.contract import Execution
 from ...models import Model
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -21,6 +23,9 @@ class Job(Struct, frozen=True, kw_only=True):
 
     A training of `epochs` epochs in all begins behind `epochs_done`; with `keeps_state` the worker
     leaves what a checkpoint is made of after each.
+
+    A call of `train` takes `steps_per_block` steps at most. `audits` are the blocks, by epoch and
+    number from 1, around which the worker notes where it stands.
 
     A regression target in original units is `target_mean + target_scale * y`.
 
@@ -41,6 +46,8 @@ class Job(Struct, frozen=True, kw_only=True):
     epochs: int
     epochs_done: int = 0
     keeps_state: bool = False
+    steps_per_block: int
+    audits: list[tuple[int, int]]
     metric: str
     inputs: str
     python: str
@@ -54,6 +61,11 @@ class Job(Struct, frozen=True, kw_only=True):
         -P keeps that folder off `sys.path`.
         """
         return [self.python, "-P", "-m", "bakeoff.bench.worker.train", "."]
+
+
+def blocks(batches: np.ndarray, steps_per_block: int) -> list[np.ndarray]:
+    """Cut the batches of an epoch, [steps, batch], into blocks, equally long to one step."""
+    return np.array_split(batches, math.ceil(len(batches) / steps_per_block))
 
 
 def write(job: Job, folder: Path, home: Path) -> None:

@@ -11,15 +11,18 @@ VARIABLE = "BAKEOFF_PARENT"  # the process that started this one; by hand there 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """Have the system kill this process when its parent is gone; end now if that is so already.
+
+    The parent is that of the variable, if it is not given.
 
     Linux does it when the thread that started this process ends: who starts one waits for it.
     """
-    parent = os.environ.get(VARIABLE)
     if parent is None:
-        return
+        if VARIABLE not in os.environ:
+            return
+        parent = int(os.environ[VARIABLE])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):
+    if os.getppid() != parent:
         os._exit(1)

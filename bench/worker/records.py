@@ -14,6 +14,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from ...backends.contract import Deviation
+
 Phase = Literal["train", "infer"]
 Feed = Literal["staged", "fed"]
 
@@ -34,12 +36,14 @@ class Started(_Record, frozen=True, tag="started"):
 
 class Built(_Record, frozen=True, tag="built"):
     """The model is lowered and holds its initial weights; `settings` are the adapter's own words
-    for what it has fixed that matters for speed or numerics.
+    for what it has fixed that matters for speed or numerics, `deviations` what it is known to do
+    otherwise than the formulas.
     """
 
     build_seconds: float
     parameters: int
     settings: dict[str, str] = {}
+    deviations: list[Deviation] = []
 
 
 class Block(_Record, frozen=True, tag="block"):

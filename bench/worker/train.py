@@ -6,7 +6,6 @@ and batch order are read from the job's inputs.
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import sys
@@ -18,12 +17,12 @@ from time import perf_counter
 import numpy as np
 
 from ... import backends
-from ...backends.contract import Trainer, Unsupported
-from . import metrics
+from ...backends.contract import Batch, Trainer, Unsupported, Weights
+from . import metrics, notes
 from .describe import settings
 from .feeding import Feeder, Split, cast_targets, open_split, stage
 from .files import read_arrays
-from .job import Job
+from .job import Job, blocks
 from .job import read as read_job
 from .memory import peak_rss_mb
 from .parent import end_with_parent
@@ -40,7 +39,6 @@ from .records import (
     one_line,
 )
 
-_STEPS_PER_BLOCK = 50  # at most; the blocks of an epoch are equally long, to one step
 _EVALUATION_BATCH = 256
 
 
@@ -82,24 +80,29 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
             build_seconds=perf_counter() - began,
             parameters=sum(weight.size for weight in weights.values()),
             settings=settings(adapter, job.execution),
+            deviations=list(adapter.DEVIATIONS.values()),
         )
     )
     targets = cast_targets(job.model, np.asarray(training.y), job.execution.dtype)
     feed = partial(stage, trainer, training.x, targets, job.execution.dtype)
     order = np.load(inputs / "order.npy", allow_pickle=False)
     for epoch, batches in enumerate(order[job.epochs_done :], start=job.epochs_done + 1):
-        summary = _train_epoch(job, trainer, feed, validation, epoch, batches, emit)
+        summary = _train_epoch(job, folder, trainer, feed, validation, epoch, batches, emit)
         if job.keeps_state:
             _save_state(folder, trainer, epoch)
         emit(summary)
     logits = _predict(trainer, test.x, job.execution.dtype)
     _save(folder, trainer, logits)
+    if job.audits:  # the same rows again, in another order
+        again = _predict(trainer, test.x[: notes.ASKED_AGAIN][::-1], job.execution.dtype)
+        np.save(folder / "again.npy", again)
     scores = _score(job, logits, test.y)
     emit(Finished(metrics=scores, peak_rss_mb=peak_rss_mb()))
 
 
 def _train_epoch(
     job: Job,
+    folder: Path,
     trainer: Trainer,
     feed: Feeder,
     validation: Split,
@@ -108,7 +111,8 @@ def _train_epoch(
     emit: Emit,
 ) -> Epoch:
     losses: list[float] = []
-    for indices in np.array_split(batches, math.ceil(len(batches) / _STEPS_PER_BLOCK)):
+    for number, indices in enumerate(blocks(batches, job.steps_per_block), start=1):
+        before = notes.standing(trainer) if (epoch, number) in job.audits else None
         began = perf_counter()
         staged = feed(indices)
         staged_at = perf_counter()
@@ -125,9 +129,22 @@ def _train_epoch(
                 losses=block,
             )
         )
+        if before is not None:
+            path = folder / notes.FOLDER / f"{epoch}-{number}.npz"
+            seen = _drawn(job, trainer, next(iter(staged)))
+            notes.write(path, before, notes.standing(trainer), seen)
     logits = _predict(trainer, validation.x, job.execution.dtype)
+    if epoch == job.epochs:
+        np.save(folder / "validation.npy", logits)
     scores = _score(job, logits, validation.y)
     return Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores)
+
+
+def _drawn(job: Job, trainer: Trainer, batch: Batch) -> Weights:
+    """Return what goes into every dropout and comes out, where the framework draws its masks."""
+    wanted = {key for pair in notes.dropouts(job.model) for key in pair}
+    outputs = trainer.activations(batch) if wanted else {}
+    return {key: output for key, output in outputs.items() if key in wanted}
 
 
 def _check_finite(losses: list[float], epoch: int) -> None:

@@ -1,0 +1,168 @@
+"""Audits: did the very processes that were timed compute what the oracle does?
+
+A certificate is earned in a laboratory: a few samples, step by step. An audit looks at blocks of
+steps that were timed, with their batch size, their length and their feeding: a worker noted where
+it stood before and behind (`worker.notes`), and the oracle replays what lies between (`replay`).
+Predictions are recomputed from the weights that the worker left, on rows that are drawn afterwards.
+MLPerf's compliance tests (TEST01, results sampled in performance mode; TEST04, caching found out)
+are the model; they look at outputs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import structs
+
+from ...backends.contract import Deviation, DType, Weights
+from ...models import Model
+from ...models.init import dropout_masks
+from ..results.summary import Audits
+from ..worker.evidence import Evidence, under
+from ..worker.notes import Note
+from . import dropout
+from .formulas import FLOAT64, Batch, State
+from .ladder import BEYOND, Check, compare
+from .noise import MULTIPLE, UNIT, Meter
+from .replay import Replay, follow, predictions, replay
+from .tolerance import Expected, Oracle
+
+_FLOPS = 2e9  # what the formulas may spend on one step: else it is of fewer samples
+
+
+class Timed(NamedTuple):
+    """A block of steps that was timed, between its notes; `place` is what it is called."""
+
+    place: str
+    note: Note
+    batches: list[Batch]
+    losses: np.ndarray
+    is_first: bool = False  # it starts from what every backend was given
+
+
+class Auditor:
+    """Judges what processes noted on one model, in one precision."""
+
+    def __init__(self, model: Model, dtype: DType) -> None:
+        self._model, self._dtype = model, dtype
+        self._has_dropout = bool(dropout.dropouts(model))
+        self._first: tuple[Evidence, Replay] | None = None  # every backend has the same
+        self._proved = False
+
+    def process(self, blocks: Iterable[Timed], deviations: Sequence[Deviation] = ()) -> Audits:
+        """Judge the blocks of one process."""
+        found = Audits()
+        masks = dropout.Masks(self._model, self._dtype)
+        for block in blocks:
+            start = State.of(under("weights", block.note.before), under("state", block.note.before))
+            if not self._proved:
+                self._prove(start, block.batches[0])
+            found = structs.replace(
+                found, blocks=found.blocks + 1, steps=found.steps + len(block.batches)
+            )
+            if self._has_dropout:
+                oddities = [
+                    *masks.judge(block.note, block.batches[0][0]),
+                    *dropout.judge_block(
+                        self._model, start, block.batches, block.losses,
+                        block.note.after, self._dtype,
+                    ),
+                ]  # fmt: skip
+                found = _with_oddities(found, block.place, oddities)
+            else:
+                expected = self._replay(start, block)
+                if not expected.decides:
+                    found = structs.replace(found, undecided=found.undecided + 1)
+                oracle = Oracle(self._model, self._dtype, deviations=deviations)
+                allowed = oracle.with_deviations(start, expected.arrays)
+                allowed["losses"] = expected.losses
+                allowed["state/step"] = _exactly(np.array(start.step + len(block.batches)))
+                actual = {"losses": block.losses.astype(self._dtype), **block.note.after}
+                found = self.compared(found, block.place, actual, allowed)
+        return found
+
+    def start(self, found: Audits, note: Note, weights: Weights, state: Weights | None) -> Audits:
+        """Judge whether a training began where it was told to: its weights exactly."""
+        given = State.of(weights, state) if state else State.start(self._model, weights)
+        unit = MULTIPLE * UNIT[self._dtype]
+        expected = {f"weights/{name}": _exactly(w) for name, w in given.weights.items()}
+        expected |= {f"state/{n}": Expected(s, unit * np.abs(s)) for n, s in given.slots.items()}
+        expected["state/step"] = _exactly(np.array(given.step))
+        return self.compared(found, "the start", note.before, expected)
+
+    def predictions(
+        self, found: Audits, place: str, weights: Weights, x: np.ndarray, logits: np.ndarray
+    ) -> Audits:
+        """Judge the logits of rows x, in evaluation mode."""
+        expected = {"logits": predictions(self._model, weights, x, self._dtype)}
+        return self.compared(found, place, {"logits": logits}, expected)
+
+    def compared(
+        self, found: Audits, place: str, actual: Evidence, expected: dict[str, Expected]
+    ) -> Audits:
+        """Return what was found, and what a comparison adds to it."""
+        checks = list(compare("block", 0, actual, expected, self._dtype))
+        failed = next((check for check in checks if not check.passes), None)
+        return structs.replace(
+            found,
+            worst=max(found.worst, *(BEYOND if c.problem else c.ratio for c in checks)),
+            failure=found.failure or (_in_words(place, failed) if failed else ""),
+        )
+
+    def _replay(self, start: State, block: Timed) -> Replay:
+        if not block.is_first:
+            return replay(self._model, start, block.batches, self._dtype)
+        if self._first is None or not _equal(self._first[0], block.note.before):
+            expected = replay(self._model, start, block.batches, self._dtype)
+            self._first = block.note.before, expected
+        return self._first[1]
+
+    def _prove(self, state: State, batch: Batch) -> None:
+        """Hold the plan to the formulas, in float64, on one step from here."""
+        x, y, _ = batch
+        rows = slice(max(2, int(_FLOPS / (self._model.cost.training_flops or 1))))
+        x, y = x[rows].astype(np.float64), y[rows]
+        masks = dropout_masks(self._model, len(x), seed=0, step=0)
+        part = x, y if y.dtype.kind == "i" else y.astype(np.float64), masks
+        noises = Meter(self._model, "float64", careful=False).training(state, [part])
+        expected = Oracle(self._model, "float64").after(state, [part], noises)
+        planned = follow(self._model, state, [part], FLOAT64, {1})
+        actual = {**planned.states[1].arrays, "losses": planned.losses}
+        actual["state/step"] = np.array(planned.states[1].step)
+        for check in compare("block", 1, actual, expected, "float64"):
+            if not check.passes:
+                raise RuntimeError(f"the plan does not follow the formulas: {check}")
+        self._proved = True
+
+
+def _with_oddities(found: Audits, place: str, oddities: Sequence[dropout.Oddity]) -> Audits:
+    worst = max(oddities, key=lambda oddity: oddity.ratio)
+    first = next((oddity for oddity in oddities if not oddity.ratio <= 1), None)
+    failure = f"audit of {place}: {first.words}" if first else ""
+    return structs.replace(
+        found,
+        worst=max(found.worst, min(MULTIPLE * worst.ratio, BEYOND)),
+        failure=found.failure or failure,
+    )
+
+
+def _in_words(place: str, check: Check) -> str:
+    what = check.tensor
+    if what == "losses" and check.index:
+        what = f"loss of step {check.index[0] + 1}"
+    elif check.index:
+        what += f"[{', '.join(map(str, check.index))}]"
+    if check.problem:
+        return f"audit of {place}: {what} {check.problem}"
+    size = "" if check.ratio >= BEYOND else f" ({check.ratio:.3g}x rounding noise)"
+    return f"audit of {place}: {what} is {check.actual:.6g}, expected {check.expected:.6g}{size}"
+
+
+def _exactly(value: np.ndarray) -> Expected:
+    return Expected(value, np.zeros(value.shape))
+
+
+def _equal(one: Evidence, other: Evidence) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[n], other[n]) for n in one)

@@ -1,0 +1,155 @@
+"""Dropout that a framework draws itself: judged by its distribution, as no two draw the same.
+
+A mask keeps each element by itself with probability 1 - rate and scales it by 1 / (1 - rate),
+anew for every sample and step. What a block of steps comes to is judged against replays that draw
+their own masks. A bound is so many standard errors that a fair mask is not once accused in a
+million blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...backends.contract import DType, Execution, Weights
+from ...models import Model
+from ...models.layers import Dropout
+from ..worker.evidence import under
+from ..worker.notes import Note, dropouts
+from .formulas import Batch, State
+from .noise import MULTIPLE, UNIT
+from .replay import Course, follow
+
+REPLAYS = 12
+_ERRORS = 6.0  # standard errors of a proportion of the normal: 2e-9
+_SPREADS = 9.0  # standard deviations, estimated from the replays: t with 11 degrees: 1e-6
+_FLOOR = 1e-3  # of a logarithm or a cosine: less is no fault of a mask
+_FEWEST = 100  # elements that say something of a proportion
+
+
+class Oddity(NamedTuple):
+    """What was measured, as a multiple of what is allowed; and in words."""
+
+    ratio: float
+    words: str
+
+
+class Masks:
+    """Judges the masks of one process, block after block."""
+
+    def __init__(self, model: Model, dtype: DType) -> None:
+        rates = {n.key: n.layer.rate for n in model.walk() if isinstance(n.layer, Dropout)}
+        self._drops = [(before, key, rates[key]) for before, key in dropouts(model)]
+        self._dtype = dtype
+        self._last: dict[str, np.ndarray] = {}
+
+    def judge(self, note: Note, x: np.ndarray) -> Iterator[Oddity]:
+        """Yield what is measured of every mask that was noted on a batch x."""
+        for before, key, rate in self._drops:
+            given = note.seen[before] if before else x.astype(self._dtype)
+            yield from self._one(key, rate, given, note.seen[key])
+
+    def _one(self, key: str, rate: float, x: np.ndarray, y: np.ndarray) -> Iterator[Oddity]:
+        shape = len(x), -1
+        x, y = x.reshape(shape), y.reshape(shape)
+        alive, kept = x != 0, y != 0
+        yield _proportion(f"{key} keeps", kept[alive], 1 - rate)
+        both = alive & kept
+        scale = y[both].astype(np.float64) / x[both]
+        off = np.max(np.abs(scale * (1 - rate) - 1), initial=0.0)
+        words = f"{key} scales what it keeps by {np.median(scale) if scale.size else 0:.4g}"
+        yield Oddity(
+            off / (MULTIPLE * 2 * UNIT[self._dtype]), f"{words}, expected {1 / (1 - rate):.4g}"
+        )
+        alike = rate**2 + (1 - rate) ** 2
+        pairs = {
+            "of one sample and the next": (kept[1:], kept[:-1], alive[1:] & alive[:-1]),
+            "of one feature and the next": (
+                kept[:, 1:],
+                kept[:, :-1],
+                alive[:, 1:] & alive[:, :-1],
+            ),
+        }
+        if (last := self._last.get(key)) is not None and last.shape == kept.shape:
+            pairs["of two blocks"] = (kept, last, alive)
+        self._last[key] = kept
+        for which, (one, other, seen) in pairs.items():
+            yield _proportion(f"{key} drops alike {which}", (one == other)[seen], alike)
+
+
+def _proportion(what: str, found: np.ndarray, expected: float) -> Oddity:
+    """Judge how often something is so; where dead inputs repeat, twice the error is allowed."""
+    if found.size < _FEWEST or expected in (0.0, 1.0):
+        return Oddity(0.0, "")
+    error = np.sqrt(expected * (1 - expected) / found.size)
+    share = float(np.mean(found))
+    words = f"{what}: {share:.3f} of the elements, expected {expected:.3f}"
+    return Oddity(abs(share - expected) / (_ERRORS * error), words)
+
+
+def judge_block(
+    model: Model,
+    start: State,
+    batches: Sequence[Batch],
+    losses: np.ndarray,
+    after: Weights,
+    dtype: DType,
+) -> Iterator[Oddity]:
+    """Yield how far the losses and the moves of a block are from those of replays."""
+    execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
+    replays = [
+        follow(model, start, batches, execution, {len(batches)}, seed=seed + 1)
+        for seed in range(REPLAYS)
+    ]
+    yield _spread("mean loss", float(np.mean(losses)), [float(np.mean(r.losses)) for r in replays])
+    for step, loss in enumerate(losses):
+        of_step = [float(r.losses[step]) for r in replays]
+        yield _spread(f"loss of step {step + 1}", float(loss), of_step)
+    ends = _moves(model, start, under("weights", after))
+    others = [_moves(model, start, _end(r).weights) for r in replays]
+    for name, move in ends.items():
+        moves = [other[name] for other in others]
+        for what, measure in _MEASURES.items():
+            mean = np.mean(moves, axis=0)
+            yield _spread(
+                f"{what} of the move of {name}",
+                measure(move, mean),
+                [measure(m, (mean * REPLAYS - m) / (REPLAYS - 1)) for m in moves],
+            )
+
+
+def _end(course: Course) -> State:
+    return course.states[len(course.losses)]
+
+
+def _moves(model: Model, start: State, weights: Weights) -> Weights:
+    return {
+        name: weights[name].astype(np.float64) - start.weights[name] for name in model.trainable
+    }
+
+
+def _length(move: np.ndarray, mean: np.ndarray) -> float:
+    return float(np.log(np.linalg.norm(move) + 1e-300))
+
+
+def _evenness(move: np.ndarray, mean: np.ndarray) -> float:
+    """Low where all elements move alike, high where some do not move at all."""
+    fourth, second = float(np.sum(move**4)), float(np.sum(move**2))
+    return 0.25 * np.log(fourth + 1e-300) - 0.5 * np.log(second + 1e-300)
+
+
+def _direction(move: np.ndarray, mean: np.ndarray) -> float:
+    lengths = np.linalg.norm(move) * np.linalg.norm(mean)
+    return float(np.sum(move * mean) / lengths) if lengths else 0.0
+
+
+_MEASURES = {"length": _length, "evenness": _evenness, "direction": _direction}
+
+
+def _spread(what: str, found: float, replayed: Sequence[float]) -> Oddity:
+    mean = float(np.mean(replayed))
+    spread = float(np.std(replayed, ddof=1)) * np.sqrt(1 + 1 / len(replayed))
+    allowed = _SPREADS * spread + _FLOOR * max(1.0, abs(mean))
+    return Oddity(abs(found - mean) / allowed, f"{what} is {found:.6g}, expected {mean:.6g}")

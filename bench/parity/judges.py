@@ -1,0 +1,50 @@
+"""Processes that judge: of one BLAS thread each, and gone when the parent goes on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from ..environments import machine
+from ..worker.parent import end_with_parent
+
+_FEW = 3  # tasks that are judged in this process
+
+
+@contextmanager
+def judges(tasks: int) -> Iterator[Executor]:
+    """Give an executor with as many processes as there are cores; for a few tasks, a thread, as
+    processes take a second to start. Whatever is not done at the end is dropped.
+    """
+    if tasks <= _FEW:
+        with ThreadPoolExecutor(1) as thread:
+            yield thread
+        return
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy reads it when it is loaded
+    executor = ProcessPoolExecutor(
+        min(tasks, machine.usable_cores()),
+        multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(os.getpid(),),
+    )
+    try:
+        yield executor
+    finally:
+        # Not by its queue: a process that died with the lock of it would be waited for for ever.
+        for process in multiprocessing.active_children():
+            process.kill()
+        executor.shutdown(wait=False, cancel_futures=True)
+        if before is None:
+            del os.environ["OPENBLAS_NUM_THREADS"]
+        else:
+            os.environ["OPENBLAS_NUM_THREADS"] = before
+
+
+def _begin(parent: int) -> None:
+    end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # is for the parent, which ends this process

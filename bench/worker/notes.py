@@ -1,0 +1,61 @@
+"""Notes of a timed process: where its training stood before and behind a block that was timed.
+
+They are written outside the clock, and judged by the parent (`parity.audit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ...backends.contract import Trainer, Weights
+from ...models import Model, Node
+from ...models.layers import Dropout, Layer
+from .evidence import prefixed, under
+from .files import read_arrays
+
+FOLDER = "notes"  # of a process, in its folder
+ASKED_AGAIN = 1024  # rows of the test split that are predicted twice, at most
+
+
+class Note(NamedTuple):
+    """Weights and optimizer slots before and after a block; `seen` is what else was noted."""
+
+    before: Weights
+    after: Weights
+    seen: Weights
+
+
+def standing(trainer: Trainer) -> Weights:
+    """Return where a training stands: `weights/<name>`, `state/<slot>`."""
+    return prefixed("weights", trainer.weights()) | prefixed("state", trainer.state())
+
+
+def dropouts(model: Model) -> list[tuple[str, str]]:
+    """Return the keys of every dropout and of what its input is the output of ("": the model's)."""
+    return list(_dropouts(model.nodes, ""))
+
+
+def _dropouts(nodes: Sequence[Node[Layer]], before: str) -> Iterator[tuple[str, str]]:
+    for node in nodes:
+        if isinstance(node.layer, Dropout):
+            yield before, node.key
+        for branch in node.branches.values():
+            yield from _dropouts(branch, before)
+        before = node.key
+
+
+def write(path: Path, before: Weights, after: Weights, seen: Weights) -> None:
+    """Write what was noted around one block."""
+    path.parent.mkdir(exist_ok=True)
+    noted = prefixed("before", before) | prefixed("after", after) | prefixed("seen", seen)
+    np.savez(path, **noted)  # type: ignore[arg-type]
+
+
+def read(path: Path) -> Note:
+    """Read what `write` wrote. Raises OSError, ValueError."""
+    arrays = read_arrays(path)
+    return Note(*(under(part, arrays) for part in ("before", "after", "seen")))
