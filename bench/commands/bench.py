@@ -10,9 +10,11 @@ from time import monotonic
 
 import filelock
 import msgspec
+from msgspec.structs import replace
 from rich.console import Console
 from rich.markup import escape
 
+from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
 from ...models import InputError
 from ..checks import check_execution, check_output, check_unique
@@ -24,8 +26,8 @@ from ..parity.certificate import in_a_line
 from ..parity.certify import certify
 from ..parity.judge import Claim
 from ..results.status import status_of
-from ..results.summary import Summary
-from ..timing import session
+from ..results.summary import Audits, Summary
+from ..timing import audits, session
 from ..timing.aggregate import Certificates, summarize
 from ..timing.plan import BenchRequest, entrant_name, race_name, races
 from ..timing.race import Race
@@ -63,7 +65,11 @@ def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
             if not any(race.was_run for race in field):
                 raise
             interrupted = True
-        summary = summarize(request, here, works, field, certificates, peaks)
+        found: dict[str, Audits] = {}
+        if request.parity:
+            with console.status("judging what was noted of the timed blocks"):
+                found = audits.judge(field)
+        summary = summarize(request, here, works, field, certificates, peaks, found)
         show(summary, output, console, as_json=as_json)
     if interrupted:
         done, cases = len(summary.measurements), sum(len(race.adapters) for race in field)
@@ -119,7 +125,7 @@ def _certify(
         Claim(backend, work.name, work.probe, execution)
         for work in works
         for backend in backends
-        for execution in request.executions
+        for execution in _judged(request.executions)
     ]
     certificates = certify(
         wanted,
@@ -133,6 +139,12 @@ def _certify(
     for certificate in certificates:
         (folder / f"{certificate.key}.json").write_bytes(msgspec.json.encode(certificate))
     return {(c.model, c.backend, c.execution): digest.parity_of(c) for c in certificates}
+
+
+def _judged(executions: Sequence[Execution]) -> list[Execution]:
+    """Return the executions, and those in float64 that they need a certificate of too."""
+    float64 = [replace(execution, dtype="float64") for execution in executions]
+    return list(dict.fromkeys([*executions, *float64]))
 
 
 def _time(
@@ -177,10 +189,10 @@ def _ending_words(journal: list[Record]) -> str:
 
 
 def _exit_code(summary: Summary) -> int:
-    """Return 1 if a case failed, or a certificate, or none was measured."""
+    """Return 1 if a case failed, or a certificate or an audit, or none was measured."""
     failed = any(
         m.status in ("failed", "timeout", "interrupted")
-        or (m.parity is not None and m.parity.verdict in ("fail", "error"))
+        or (m.status == "ok" and m.parity is not None and not m.comparable)
         for m in summary.measurements
     )
     return int(failed or all(m.status != "ok" for m in summary.measurements))

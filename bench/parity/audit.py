@@ -26,7 +26,7 @@ from . import dropout
 from .formulas import FLOAT64, Batch, State
 from .ladder import BEYOND, Check, compare
 from .noise import MULTIPLE, UNIT, Meter
-from .replay import Replay, follow, predictions, replay
+from .replay import Replays, follow, predictions
 from .tolerance import Expected, Oracle
 
 _FLOPS = 2e9  # what the formulas may spend on one step: else it is of fewer samples
@@ -48,12 +48,17 @@ class Auditor:
     def __init__(self, model: Model, dtype: DType) -> None:
         self._model, self._dtype = model, dtype
         self._has_dropout = bool(dropout.dropouts(model))
-        self._first: tuple[Evidence, Replay] | None = None  # every backend has the same
+        self._first: tuple[Evidence, Replays] | None = None  # every backend has the same
         self._proved = False
 
-    def process(self, blocks: Iterable[Timed], deviations: Sequence[Deviation] = ()) -> Audits:
-        """Judge the blocks of one process."""
-        found = Audits()
+    def process(
+        self,
+        blocks: Iterable[Timed],
+        deviations: Sequence[Deviation] = (),
+        found: Audits | None = None,
+    ) -> Audits:
+        """Judge the blocks of one process, and add it to what was found of others."""
+        found = found or Audits()
         masks = dropout.Masks(self._model, self._dtype)
         for block in blocks:
             start = State.of(under("weights", block.note.before), under("state", block.note.before))
@@ -72,15 +77,7 @@ class Auditor:
                 ]  # fmt: skip
                 found = _with_oddities(found, block.place, oddities)
             else:
-                expected = self._replay(start, block)
-                if not expected.decides:
-                    found = structs.replace(found, undecided=found.undecided + 1)
-                oracle = Oracle(self._model, self._dtype, deviations=deviations)
-                allowed = oracle.with_deviations(start, expected.arrays)
-                allowed["losses"] = expected.losses
-                allowed["state/step"] = _exactly(np.array(start.step + len(block.batches)))
-                actual = {"losses": block.losses.astype(self._dtype), **block.note.after}
-                found = self.compared(found, block.place, actual, allowed)
+                found = self._replayed(found, start, block, deviations)
         return found
 
     def start(self, found: Audits, note: Note, weights: Weights, state: Weights | None) -> Audits:
@@ -111,12 +108,29 @@ class Auditor:
             failure=found.failure or (_in_words(place, failed) if failed else ""),
         )
 
-    def _replay(self, start: State, block: Timed) -> Replay:
+    def _replayed(
+        self, found: Audits, start: State, block: Timed, deviations: Sequence[Deviation]
+    ) -> Audits:
+        """Judge a block by its replays, and if that fails by those that look for kinks."""
+        oracle = Oracle(self._model, self._dtype, deviations=deviations)
+        replays = self._replays(start, block)
+        actual = {"losses": block.losses.astype(self._dtype), **block.note.after}
+        for careful in (False, True):
+            expected = replays.expected(careful=careful)
+            allowed = oracle.with_deviations(start, expected.arrays)
+            allowed["losses"] = expected.losses
+            allowed["state/step"] = _exactly(np.array(start.step + len(block.batches)))
+            judged = self.compared(found, block.place, actual, allowed)
+            if judged.failure == found.failure:
+                break
+        return structs.replace(judged, undecided=judged.undecided + (not expected.decides))
+
+    def _replays(self, start: State, block: Timed) -> Replays:
         if not block.is_first:
-            return replay(self._model, start, block.batches, self._dtype)
+            return Replays(self._model, start, block.batches, self._dtype)
         if self._first is None or not _equal(self._first[0], block.note.before):
-            expected = replay(self._model, start, block.batches, self._dtype)
-            self._first = block.note.before, expected
+            replays = Replays(self._model, start, block.batches, self._dtype)
+            self._first = block.note.before, replays
         return self._first[1]
 
     def _prove(self, state: State, batch: Batch) -> None:

@@ -10,6 +10,7 @@ outgrown half of what the last step moved, the block does not decide whether tha
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,9 @@ from .formulas import FLOAT64, Batch, State
 from .noise import MULTIPLE, UNIT
 from .tolerance import Expected
 
-_REPLAYS = 3
+_REPLAYS, _CAREFUL_REPLAYS = 3, 12
 _DISTURBED_BY = 4  # roundings of a weight, before each step: as many as one step makes of it
+_KICKED_BY = 16  # of them, to meet the kinks
 
 
 class Course(NamedTuple):
@@ -40,34 +42,71 @@ class Replay(NamedTuple):
     decides: bool
 
 
-def replay(model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> Replay:
-    """Return what a block of steps, from a state, on these batches comes to."""
-    steps = len(batches)
-    return _expected(_courses(model, start, batches, dtype, {steps - 1, steps}), steps, dtype)
+class Replays:
+    """All replays of one block of steps, on these batches, from a state; made when asked for."""
 
+    def __init__(self, model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> None:
+        self._model, self._start, self._batches, self._dtype = model, start, batches, dtype
+        self._marks = {len(batches) - back for back in (0, 1)}
 
-def deciding_steps(model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> int:
-    """Return how many steps from the start decide, of those given: halved until they do."""
-    halves = [len(batches)]
-    while halves[-1] > 3:
-        halves.append(halves[-1] // 2)
-    marks = {steps - back for steps in halves for back in (0, 1)}
-    courses = _courses(model, start, batches, dtype, marks)
-    return next((n for n in halves if _expected(courses, n, dtype).decides), halves[-1])
+    def expected(self, *, careful: bool = False) -> Replay:
+        """Return what the block comes to; `careful` looks for the kinks that rounding may cross.
 
+        A ReLU that flips in one sample is a rare event, and moves a weight far: weights disturbed
+        by more meet all that lie near, each in every second replay or so.
+        """
+        return self._after(len(self._batches), careful=careful)
 
-def _courses(
-    model: Model, start: State, batches: Sequence[Batch], dtype: DType, marks: Collection[int]
-) -> list[Course]:
-    """Return the exact course, and behind it those that are disturbed."""
-    judged = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
-    return [
-        follow(model, start, batches, FLOAT64, marks),
-        *(
-            follow(model, start, batches, judged, marks, disturbed=number)
-            for number in range(_REPLAYS)
-        ),
-    ]
+    def deciding_steps(self) -> int:
+        """Return how many steps from the start decide, halved from all until they do."""
+        halves = [len(self._batches)]
+        while halves[-1] > 3:
+            halves.append(halves[-1] // 2)
+        self._marks = {steps - back for steps in halves for back in (0, 1)}
+        return next((n for n in halves if self._after(n, careful=False).decides), halves[-1])
+
+    def _after(self, steps: int, *, careful: bool) -> Replay:
+        """Once apart, replays stay apart: a loss may be off as far as any was before."""
+        unit, exact = UNIT[self._dtype], self._exact
+        losses = exact.losses[:steps]
+        spreads = [(MULTIPLE, self._disturbed), *([(2, self._kicked)] if careful else [])]
+        off = unit * np.maximum.accumulate(np.abs(losses)) * MULTIPLE
+        for times, courses in spreads:
+            apart = np.max([np.abs(course.losses[:steps] - losses) for course in courses], axis=0)
+            off = np.maximum(off, times * np.maximum.accumulate(apart))
+        before = exact.states[steps - 1].arrays
+        arrays, decides = {}, False
+        for name, value in exact.states[steps].arrays.items():
+            allowed = MULTIPLE * unit * _largest(value)
+            for times, courses in spreads:
+                apart = max(_largest(c.states[steps].arrays[name] - value) for c in courses)
+                allowed = max(allowed, times * apart)
+            arrays[name] = Expected(value, np.full(value.shape, allowed))
+            moved = _largest(value - before[name])
+            decides |= name.startswith("weights/") and moved > 2 * allowed
+        return Replay(Expected(losses, off), arrays, decides)
+
+    @cached_property
+    def _exact(self) -> Course:
+        return follow(self._model, self._start, self._batches, FLOAT64, self._marks)
+
+    @cached_property
+    def _disturbed(self) -> list[Course]:
+        return self._courses(_REPLAYS, _DISTURBED_BY)
+
+    @cached_property
+    def _kicked(self) -> list[Course]:
+        return self._courses(_CAREFUL_REPLAYS, _KICKED_BY)
+
+    def _courses(self, count: int, roundings: int) -> list[Course]:
+        execution = Execution(device="cpu", dtype=self._dtype, mode="eager", threads=1)
+        return [
+            follow(
+                self._model, self._start, self._batches, execution, self._marks,
+                seed=seed, roundings=roundings,
+            )
+            for seed in range(count)
+        ]  # fmt: skip
 
 
 def follow(
@@ -78,49 +117,29 @@ def follow(
     marks: Collection[int],
     *,
     seed: int = 0,
-    disturbed: int | None = None,
+    roundings: int = 0,
 ) -> Course:
     """Train with the plan; the states behind as many steps as are `marks` are kept.
 
-    `seed` is for the masks that it draws. `disturbed` is the seed of what disturbs the weights
-    before each step, if anything does.
+    `seed` is for the masks that it draws, and for what disturbs every weight before each step, by
+    as many of its roundings at most.
     """
     dtype = np.dtype(execution.dtype)
     slots = {**_cast(start.slots, dtype), "step": np.array(start.step)}
     trainer = plan.build(model, _cast(start.weights, dtype), execution, seed=seed, state=slots)
-    rng = np.random.default_rng(disturbed)
+    rng = np.random.default_rng(seed)
+    unit = roundings * UNIT[execution.dtype]
     losses: list[float] = []
     states = {0: start}
     for x, y, masks in batches:
-        if disturbed is not None:
+        if roundings:
             trainable = trainer.parameters.flat
-            unit = _DISTURBED_BY * UNIT[execution.dtype]
             trainable *= (1 + unit * rng.uniform(-1, 1, trainable.shape)).astype(dtype)
         targets = y if y.dtype.kind == "i" else y.astype(dtype)
         losses.append(float(trainer.train([(x.astype(dtype), targets, masks)])[0]))
         if len(losses) in marks:
             states[len(losses)] = State.of(trainer.weights(), trainer.state())
     return Course(np.array(losses), states)
-
-
-def _expected(courses: Sequence[Course], steps: int, dtype: DType) -> Replay:
-    """Return what is expected behind some steps. Once apart, replays stay apart: a loss may be off
-    as far as any was before.
-    """
-    exact, *spread = courses
-    unit = UNIT[dtype]
-    losses = exact.losses[:steps]
-    apart = np.max([np.abs(course.losses[:steps] - losses) for course in spread], axis=0)
-    apart = np.maximum.accumulate(np.maximum(apart, unit * np.maximum.accumulate(np.abs(losses))))
-    before = exact.states[steps - 1].arrays
-    arrays, decides = {}, False
-    for name, value in exact.states[steps].arrays.items():
-        off = max(_largest(course.states[steps].arrays[name] - value) for course in spread)
-        allowed = MULTIPLE * max(off, unit * _largest(value))
-        arrays[name] = Expected(value, np.full(value.shape, allowed))
-        moved = _largest(value - before[name])
-        decides |= name.startswith("weights/") and moved > 2 * allowed
-    return Replay(Expected(losses, MULTIPLE * apart), arrays, decides)
 
 
 def predictions(model: Model, weights: Weights, x: np.ndarray, dtype: DType) -> Expected:

@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import median
 
+from msgspec.structs import replace
+
 from ...backends.contract import Execution
 from ..environments.machine import Machine
 from ..results.stats import bootstrap_median
-from ..results.summary import SCHEMA_VERSION, Parity, Summary
+from ..results.summary import SCHEMA_VERSION, Audits, Parity, Summary
+from ..worker.task import Task
 from . import analysis, comparison
 from .plan import BenchRequest
 from .race import Race
@@ -26,6 +29,7 @@ def summarize(
     races: Sequence[Race],
     certificates: Certificates,
     peaks: Mapping[int, list[float]],
+    audits: Mapping[str, Audits],
 ) -> Summary:
     """Return the summary; `peaks` are the SGEMM GFLOP/s by threads."""
     finished = [race for race in races if race.was_run]
@@ -35,9 +39,8 @@ def summarize(
             entrant.processes,
             rivals=race.rivals,
             peak=median(peaks[entrant.task.execution.threads]),
-            parity=certificates.get(
-                (entrant.task.name, entrant.task.backend, entrant.task.execution)
-            ),
+            certificates=_certificates(entrant.task, certificates),
+            audits=audits.get(str(entrant.folder)),
         )
         for race in finished
         for entrant in race.adapters
@@ -65,3 +68,13 @@ def summarize(
             for n, measured in peaks.items()
         },
     )
+
+
+def _certificates(task: Task, certificates: Certificates) -> tuple[Parity | None, Parity | None]:
+    """Return the certificates of a case, in its own dtype and in float64, if that is another."""
+    execution = task.execution
+    own = certificates.get((task.name, task.backend, execution))
+    if execution.dtype == "float64":
+        return own, None
+    float64 = replace(execution, dtype="float64")
+    return own, certificates.get((task.name, task.backend, float64))

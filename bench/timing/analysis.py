@@ -7,10 +7,11 @@ from statistics import median
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from ..results.stats import Interval, bootstrap_median, by_process
 from ..results.status import status_of
-from ..results.summary import Measurement, Parity, Status
+from ..results.summary import Audits, Measurement, Parity, Status, is_comparable
 from ..worker.records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
 from ..worker.task import Task
 
@@ -111,9 +112,11 @@ def measurement(
     *,
     rivals: Sequence[Process] = (),
     peak: float,
-    parity: Parity | None,
+    certificates: tuple[Parity | None, Parity | None] = (None, None),
+    audits: Audits | None = None,
 ) -> Measurement:
-    """Return what all processes of a case say; `peak` is the SGEMM's GFLOP/s.
+    """Return what all processes of a case say; `peak` is the SGEMM's GFLOP/s, `certificates` are
+    those in the case's own dtype and in float64.
 
     The ending of a rival that did not finish is that of the adapter beside it too.
     """
@@ -132,7 +135,7 @@ def measurement(
     splits = [end.split for end in ends if end.split]
     threads_used = _median(kept.threads_used for kept in steady_blocks)
     execution = task.execution
-    return Measurement(
+    measured = Measurement(
         workload=task.name,
         backend=task.backend,
         framework_version=started[0].framework_version if started else None,
@@ -175,8 +178,11 @@ def measurement(
         flags=list(_flags(steady_blocks, staged, threads_used, execution.threads)),
         settings=ends[0].settings if ends else {},
         environment=task.environment,
-        parity=parity,
+        parity=certificates[0],
+        parity_float64=certificates[1],
+        audits=audits,
     )
+    return replace(measured, comparable=is_comparable(measured))
 
 
 def _flags(

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from random import randrange
 from select import select
 from subprocess import Popen, TimeoutExpired
 from time import monotonic, sleep
@@ -92,16 +93,20 @@ class Race:
             for runner in runners:
                 stack.callback(runner.conclude)
                 runner.start(stack)
-            for number, order in self._rounds(runners, seconds):
-                feeds = self.task.feeds if number % _ALL_FEEDS_EVERY == 0 else self.task.feeds[:1]
-                for runner in order:
-                    for feed in feeds:
-                        sleep(self._rest)
-                        runner.take(feed, number)
+            drawn = {0, randrange(1, _LEAST_ROUNDS)}
+            for number, order, is_last in self._rounds(runners, seconds):
+                self._round(order, number, noted=is_last or number in drawn)
             for runner in runners:
                 runner.finish()
         for runner in runners:
             runner.entrant.processes.append(records.read(runner.journal))
+
+    def _round(self, runners: Sequence[_Runner], number: int, *, noted: bool) -> None:
+        feeds = self.task.feeds if number % _ALL_FEEDS_EVERY == 0 else self.task.feeds[:1]
+        for runner in runners:
+            for feed in feeds:
+                sleep(self._rest)
+                runner.take(feed, number, noted=noted)
 
     @property
     def _rest(self) -> float:
@@ -111,15 +116,20 @@ class Race:
 
     def _rounds(
         self, runners: Sequence[_Runner], enough: float
-    ) -> Iterator[tuple[int, list[_Runner]]]:
-        """Yield number and order of each round, every other one backwards, for `enough` seconds."""
+    ) -> Iterator[tuple[int, list[_Runner], bool]]:
+        """Yield number and order of each round, every other one backwards, for `enough` seconds;
+        and whether it is the last.
+        """
         began = monotonic()
         least = 2 if self.task.rival else 1
         for number in count():
             alive = [runner for runner in runners if runner.is_alive]
-            if len(alive) < least or _is_enough(number, monotonic() - began, enough):
+            if len(alive) < least:
                 return
-            yield number, alive if number % 2 == 0 else alive[::-1]
+            is_last = _is_enough(number + 1, monotonic() - began, enough)
+            yield number, alive if number % 2 == 0 else alive[::-1], is_last
+            if is_last:
+                return
 
 
 def _is_enough(rounds: int, seconds: float, enough: float) -> bool:
@@ -156,12 +166,13 @@ class _Runner:
             return
         self._await(self._worker)
 
-    def take(self, feed: Feed, number: int) -> None:
-        """Let it take its turn in a round, if it is alive."""
+    def take(self, feed: Feed, number: int, *, noted: bool) -> None:
+        """Let it take its turn in a round, if it is alive; its last block is noted, or is not."""
         if self._worker:
             assert self._worker.stdin
             with suppress(BrokenPipeError):
-                self._worker.stdin.write(f"{feed} {number}\n".encode())
+                how = "noted" if noted else "plain"
+                self._worker.stdin.write(f"{feed} {number} {how}\n".encode())
             self._await(self._worker)
 
     def finish(self) -> None:

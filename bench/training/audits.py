@@ -16,7 +16,7 @@ from ...models import Model
 from ..parity.audit import Auditor, Timed
 from ..parity.formulas import State
 from ..parity.judges import judges
-from ..parity.replay import deciding_steps
+from ..parity.replay import Replays
 from ..results.summary import Audits
 from ..worker import notes
 from ..worker.feeding import Split, cast_targets, open_split
@@ -66,7 +66,8 @@ def plan(
     if not has_dropout:
         split = Split(dataset.train.x, dataset.train.y)
         start = State.of(weights, state) if state else State.start(model, weights)
-        steps = deciding_steps(model, start, _batches(model, split, order[0][:steps], dtype), dtype)
+        first = _batches(model, split, order[0][:steps], dtype)
+        steps = Replays(model, start, first, dtype).deciding_steps()
     return Plan(steps, max(3, min(2 + math.ceil(_STRETCH / steps), int(affordable / steps))))
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...backends.contract import Trainer, Weights
+from ...backends.contract import Batch, Trainer, Weights
 from ...models import Model, Node
 from ...models.layers import Dropout, Layer
 from .evidence import prefixed, under
@@ -46,6 +46,13 @@ def _dropouts(nodes: Sequence[Node[Layer]], before: str) -> Iterator[tuple[str, 
         for branch in node.branches.values():
             yield from _dropouts(branch, before)
         before = node.key
+
+
+def masked(model: Model, trainer: Trainer, batch: Batch) -> Weights:
+    """Return what goes into every dropout and comes out, the framework drawing its masks."""
+    wanted = {key for pair in dropouts(model) for key in pair}
+    outputs = trainer.activations(batch) if wanted else {}
+    return {key: output for key, output in outputs.items() if key in wanted}
 
 
 def write(path: Path, before: Weights, after: Weights, seen: Weights) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from ...backends.contract import Execution
 from ...models import Model
+from .feeding import cast_targets
+from .files import read_arrays
 from .records import Feed, Phase
 
 _BLOCK_FLOPS = 2.5e9  # a block is long against a call, short for those that wait for their turn
@@ -62,6 +65,18 @@ def steps_per_block(model: Model, phase: Phase, batch_size: int) -> int:
     per_sample = cost.training_flops if phase == "train" else cost.forward_flops
     flops = max(1, per_sample * batch_size)
     return max(2, min(_MOST_STEPS, round(_BLOCK_FLOPS / flops)))
+
+
+def read_inputs(
+    task: Task, folder: Path
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights, x and y in the dtypes of the task, and the order [steps, batch]."""
+    dtype = task.execution.dtype
+    arrays = read_arrays(folder / task.inputs)
+    x, y = arrays.pop("x"), cast_targets(task.model, arrays.pop("y"), dtype)
+    order = np.resize(arrays.pop("order"), (task.steps, task.batch_size))
+    weights = {name: value.astype(dtype) for name, value in arrays.items()}
+    return weights, x.astype(dtype, copy=False), y, order
 
 
 def write(task: Task, folder: Path) -> None:

@@ -1,9 +1,9 @@
 """The timing worker: one process that times one case, a turn whenever it is told to.
 
 Run as `python -P -m bakeoff.bench.worker.time FOLDER`, in the backend's own interpreter. It makes
-the case ready and says so with an empty line on stdout; then every line of stdin, a feed and the
-number of a round, is one turn, answered likewise when it is over. In between it does nothing. At
-the end of stdin it measures the rest and ends.
+the case ready and says so with an empty line on stdout; then every line of stdin, a feed, the
+number of a round, and whether its last block is noted for an audit, is one turn, answered likewise
+when it is over. In between it does nothing. At the end of stdin it measures the rest and ends.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ... import backends
 from ...backends.blocks import gather
 from ...backends.contract import Adapter, Trainer, Unsupported
 from ...models.init import initial_weights
+from . import notes
 from .describe import settings
 from .draw import draw
-from .feeding import Feeder, cast_targets, feeder, stage
-from .files import read_arrays
+from .feeding import Feeder, feeder, stage
 from .memory import peak_rss_mb, rss_mb
 from .parent import end_with_parent
 from .records import (
@@ -46,7 +46,7 @@ from .records import (
     emitter,
     one_line,
 )
-from .task import Task
+from .task import Task, read_inputs
 from .task import read as read_task
 
 _SAMPLE_SECONDS = 0.1
@@ -55,9 +55,10 @@ _LATENCIES = 30
 _SPLITS = 10
 _WARM_UP = 3
 
-Train = Callable[[int], object]  # that many steps, the first of a block, synchronised once
-Turns = Iterator[tuple[str, int]]  # the feed and the round of each; the next one ends the last
-Take = Callable[[int], Sample]  # a feed's turn in the round of that number
+Train = Callable[[int], Any]  # that many steps, the first of a block, synchronised once
+Turns = Iterator[tuple[str, int, bool]]  # feed, round, whether it is noted; the next ends the last
+Take = Callable[[int, bool], Sample]  # a feed's turn in the round of that number
+Block = Callable[[], Any]  # losses, or the logits of each batch
 
 
 def main(folder: Path) -> int:
@@ -83,8 +84,8 @@ def _turns(answers: int) -> Turns:
     """Yield the turns that are asked for, and answer each when the next one is awaited."""
     os.write(answers, b"\n")
     for line in sys.stdin:
-        feed, number = line.split()
-        yield feed, int(number)
+        feed, number, noted = line.split()
+        yield feed, int(number), noted == "noted"
         os.write(answers, b"\n")
 
 
@@ -110,18 +111,6 @@ class Setup(NamedTuple):
     def feeder(self, trainer: Trainer) -> Feeder:
         """Return the fastest way to batches from the host."""
         return feeder(trainer, self.x, self.y, self.task.execution.dtype)
-
-
-def read_inputs(
-    task: Task, folder: Path
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-    """Return the weights, x and y in the dtypes of the task, and the order [steps, batch]."""
-    dtype = task.execution.dtype
-    arrays = read_arrays(folder / task.inputs)
-    x, y = arrays.pop("x"), cast_targets(task.model, arrays.pop("y"), dtype)
-    order = np.resize(arrays.pop("order"), (task.steps, task.batch_size))
-    weights = {name: value.astype(dtype) for name, value in arrays.items()}
-    return weights, x.astype(dtype, copy=False), y, order
 
 
 def with_random_data(task: Task, adapter: Adapter) -> Setup:
@@ -180,7 +169,13 @@ def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
     compilations = partial(_instrument, trainer, "compilations", lambda: None)
     trainings = {"staged": staged, "fed": fed}
     takes: dict[str, Take] = {
-        feed: _taking(feed, trainings[feed](setup, trainer), task, compilations)
+        feed: _taking(
+            feed,
+            trainings[feed](setup, trainer),
+            task,
+            compilations,
+            partial(_noted, setup, trainer, folder / notes.FOLDER, feed),
+        )
         for feed in task.feeds
     }
     _take(turns, takes, emit)
@@ -220,8 +215,8 @@ def _time_rival(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
 
 
 def _take(turns: Turns, takes: Mapping[str, Take], emit: Emit) -> None:
-    for feed, number in turns:
-        emit(takes[feed](number))
+    for feed, number, noted in turns:
+        emit(takes[feed](number, noted))
 
 
 def _first_steps(setup: Setup, trainer: Trainer) -> FirstSteps:
@@ -253,7 +248,11 @@ def _staging_of_first(setup: Setup, trainer: Trainer) -> Callable[[], Iterable[A
 
 
 def _taking(
-    feed: Feed, train: Train, task: Task, compilations: Callable[[], int | None] = lambda: None
+    feed: Feed,
+    train: Train,
+    task: Task,
+    compilations: Callable[[], int | None] = lambda: None,
+    noted: Callable[[int, Block], float] | None = None,
 ) -> Take:
     """Make ready to take turns: run a step, the first block of its length, which may compile, and
     the next, which tells how many of them make a sample that is long against the clock of the
@@ -273,12 +272,13 @@ def _taking(
     calls = math.ceil(_SAMPLE_SECONDS / (perf_counter() - began))
     wake_seconds = _WAKE_SECONDS if task.execution.threads > 1 else 0.0
 
-    def take(number: int) -> Sample:
+    def take(number: int, is_noted: bool) -> Sample:
         began = perf_counter()
         train(1)
         while perf_counter() - began < wake_seconds:
             train(1)
-        return _sample(feed, number, block, calls, compilations)
+        last = partial(noted, number, block) if noted and is_noted else None
+        return _sample(feed, number, block, calls, compilations, last)
 
     return take
 
@@ -286,28 +286,63 @@ def _taking(
 def _sample(
     feed: Feed,
     number: int,
-    block: Callable[[], object],
+    block: Block,
     calls: int,
     compilations: Callable[[], int | None],
+    last: Callable[[], Spent] | None,
 ) -> Sample:
-    others, cpu, began = _busy_seconds(), process_time(), perf_counter()
-    for _ in range(calls):
-        block()
-    seconds = perf_counter() - began
-    used = process_time() - cpu
-    now = _busy_seconds()
-    foreign = None
-    if others is not None and now is not None:
-        foreign = max(0.0, now - others - used) / seconds
+    """Time that many blocks; the last of them between notes, if they are asked for."""
+    spent = _spent(lambda: [block() for _ in range(calls - (last is not None))])
+    if last:
+        spent = Spent(*map(_add, spent, last()))
     return Sample(
         feed=feed,
         round=number,
-        seconds=seconds / calls,
-        cpu_seconds=used / calls,
-        foreign_cores=foreign,
+        seconds=spent.wall / calls,
+        cpu_seconds=spent.own / calls,
+        foreign_cores=None if spent.foreign is None else spent.foreign / spent.wall,
         load=os.getloadavg()[0],
         compilations=compilations(),
     )
+
+
+class Spent(NamedTuple):
+    """Seconds of the clock, of this process's CPU, and of that of all others, if it is told."""
+
+    wall: float
+    own: float
+    foreign: float | None
+
+
+def _add(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b
+
+
+def _spent(work: Callable[[], object]) -> Spent:
+    others, cpu, began = _busy_seconds(), process_time(), perf_counter()
+    work()
+    wall = perf_counter() - began
+    own = process_time() - cpu
+    now = _busy_seconds()
+    foreign = None if others is None or now is None else max(0.0, now - others - own)
+    return Spent(wall, own, foreign)
+
+
+def _noted(
+    setup: Setup, trainer: Trainer, folder: Path, feed: Feed, number: int, block: Block
+) -> Spent:
+    """Time a block; note, outside the clock, where it began, where it ended, and what it gave."""
+    results: list[Any] = []
+    before = notes.standing(trainer)
+    spent = _spent(lambda: results.append(block()))
+    after, result = notes.standing(trainer), results[0]
+    seen = {"logits": np.stack(result)}
+    if setup.task.phase == "train":
+        rows = setup.order[0]
+        batch = trainer.stage(setup.x.take(rows, 0), setup.y.take(rows, 0), None)
+        seen = {"losses": result} | notes.masked(setup.task.model, trainer, batch)
+    notes.write(folder / f"{feed}-{number}.npz", before, after, seen)
+    return spent
 
 
 def _busy_seconds() -> float | None:

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import traceback
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -17,10 +18,10 @@ from time import perf_counter
 import numpy as np
 
 from ... import backends
-from ...backends.contract import Batch, Trainer, Unsupported, Weights
+from ...backends.contract import Batch, Trainer, Unsupported
 from . import metrics, notes
 from .describe import settings
-from .feeding import Feeder, Split, cast_targets, open_split, stage
+from .feeding import Split, cast_targets, open_split, stage
 from .files import read_arrays
 from .job import Job, blocks
 from .job import read as read_job
@@ -40,6 +41,8 @@ from .records import (
 )
 
 _EVALUATION_BATCH = 256
+
+Stage = Callable[[np.ndarray], list[Batch]]  # of the rows of a block, [steps, batch]
 
 
 def main(folder: Path) -> int:
@@ -104,7 +107,7 @@ def _train_epoch(
     job: Job,
     folder: Path,
     trainer: Trainer,
-    feed: Feeder,
+    feed: Stage,
     validation: Split,
     epoch: int,
     batches: np.ndarray,
@@ -131,20 +134,13 @@ def _train_epoch(
         )
         if before is not None:
             path = folder / notes.FOLDER / f"{epoch}-{number}.npz"
-            seen = _drawn(job, trainer, next(iter(staged)))
+            seen = notes.masked(job.model, trainer, staged[0])
             notes.write(path, before, notes.standing(trainer), seen)
     logits = _predict(trainer, validation.x, job.execution.dtype)
     if epoch == job.epochs:
         np.save(folder / "validation.npy", logits)
     scores = _score(job, logits, validation.y)
     return Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores)
-
-
-def _drawn(job: Job, trainer: Trainer, batch: Batch) -> Weights:
-    """Return what goes into every dropout and comes out, where the framework draws its masks."""
-    wanted = {key for pair in notes.dropouts(job.model) for key in pair}
-    outputs = trainer.activations(batch) if wanted else {}
-    return {key: output for key, output in outputs.items() if key in wanted}
 
 
 def _check_finite(losses: list[float], epoch: int) -> None:
