@@ -258,11 +258,15 @@ def parity(
 
 
 @app.command(epilog=options.EXAMPLES["conform"])
-def conform(adapter: options.Adapter, python: options.AdaptersPython = None) -> int:
+def conform(
+    adapter: options.Adapter,
+    device: options.Device = "cpu",
+    python: options.AdaptersPython = None,
+) -> int:
     """Test an adapter against the norm: every construct that it supports, and the contract."""
     from .commands.conform import conform as conform_to_norm
 
-    return conform_to_norm(adapter, options.interpreters(python), _console())
+    return conform_to_norm(adapter, device, options.interpreters(python), _console())
 
 
 @app.command(epilog=options.EXAMPLES["bench"])

@@ -141,6 +141,7 @@ EXAMPLES = {
     "`bakeoff parity lenet5 --backend torch,keras --dtype float32` · "
     "`bakeoff parity lenet5 --python torch-a=OLD --python torch-b=NEW`",
     "conform": "Examples: `bakeoff conform my_adapter.py` · "
+    "`bakeoff conform torch --device cuda` · "
     "`bakeoff conform package.module --python module=/opt/venv/bin/python`",
     "bench": "Examples: `bakeoff bench` · "
     "`bakeoff bench mnist-mlp lenet5 --batch-size 1,8,64,256 --phase train,infer` · "

@@ -60,10 +60,12 @@ def build(
         )
     torch.set_num_threads(execution.threads)
     torch.manual_seed(seed)
-    # cuDNN would otherwise convolve float32 in TF32, and an autotuner would choose by the clock.
+    # cuDNN would otherwise convolve float32 in TF32, an autotuner would choose by the clock, and
+    # what it chose might add up in another order every time.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
     return Trainer(model, weights, execution, state)
 
 
@@ -82,6 +84,7 @@ def settings(execution: Execution) -> dict[str, str]:
         fixed["cuda.matmul.allow_tf32"] = "False"
         fixed["cudnn.allow_tf32"] = "False"
         fixed["cudnn.benchmark"] = "False"
+        fixed["cudnn.deterministic"] = "True"
     return fixed
 
 

@@ -6,6 +6,7 @@ needs besides the framework goes into a folder of ours, not into the interpreter
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ addopts = --import-mode=importlib -p no:cacheprovider
 pythonpath = .
 xfail_strict = true
 """
+_WHY_NO_TESTS = re.compile(r"(?:E  |Exit:|INTERNALERROR>) *(.+)")  # not collected, refused, broken
 _COLUMNS = {  # test -> column; the tests that are not here are of no one construct
     "test_activations_loss_and_gradients": "gradients",
     "test_predictions_in_evaluation_mode": "predict",
@@ -58,16 +60,17 @@ class Result(Struct, frozen=True):
     reason: str
 
 
-def conform(adapter: str, pythons: Mapping[str, Path], console: Console) -> int:
+def conform(adapter: str, device: str, pythons: Mapping[str, Path], console: Console) -> int:
     """Run the suite on an adapter and print what passes, fails and is unsupported.
 
-    Returns 0 if nothing failed, else 1. Raises InputError if there is no interpreter or adapter.
+    Returns 0 if nothing failed, else 1. Raises InputError if there is no interpreter, adapter or
+    device.
     """
     backend = find(adapter, pythons)
     if backend.python is None:
         raise InputError(f"{backend.name}: {backend.reason}; run: {backend.fix}")
     with console.status(f"conformance of {backend.name}: a minute or two"):
-        results = _run(backend.python, backend.adapter, _tools(backend.python))
+        results = _run(backend.python, backend.adapter, device, _tools(backend.python))
     _print(backend.name, results, console)
     return int(any(result.verdict == "FAIL" for result in results))
 
@@ -87,13 +90,14 @@ def _tools(python: str) -> Path:
     return folder
 
 
-def _run(python: str, adapter: str, tools: Path) -> list[Result]:
+def _run(python: str, adapter: str, device: str, tools: Path) -> list[Result]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copytree(str(files(_SUITE)), folder / "conformance")
         write_zip(folder / "code.zip")
         (folder / "pytest.ini").write_text(_CONFIGURATION, encoding="utf-8")
-        command = [python, "-P", "-m", "pytest", "conformance", "--backend", adapter, "-q"]
+        command = [python, "-P", "-m", "pytest", "conformance", "-q"]
+        command += ["--backend", adapter, "--device", device]
         command += ["--ignore=conformance/test_findings.py"]  # they are of frameworks, not adapters
         code = f"{folder / 'code.zip'}:{tools}"
         done = subprocess.run(
@@ -104,10 +108,15 @@ def _run(python: str, adapter: str, tools: Path) -> list[Result]:
             text=True,
         )
         if done.returncode not in (0, 1):  # pytest says with 0 or 1 that the tests were run
-            lines = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
-            reason = (lines or done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
-            raise InputError(f"{adapter} cannot be tested: {reason.lstrip('E ')}")
+            raise InputError(f"{adapter} cannot be tested: {_reason(done)}")
         return list(_read(folder / "results.xml"))
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what pytest says last of why it ran no tests."""
+    lines = [*done.stderr.splitlines(), *done.stdout.splitlines()]
+    reasons = [match[1] for line in lines if (match := _WHY_NO_TESTS.match(line))]
+    return (reasons or done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
 
 
 def _read(report: Path) -> Iterator[Result]:

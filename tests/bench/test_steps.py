@@ -21,6 +21,7 @@ _BATCH = 64
 def test_steps(
     benchmark: BenchmarkFixture,
     adapter: Adapter,
+    device: str,
     name: str,
     mode: Mode,
     phase: Literal["train", "infer"],
@@ -31,7 +32,7 @@ def test_steps(
         model=model,
         backend=adapter.__name__,
         adapter=adapter.__name__,
-        execution=Execution(device="cpu", dtype="float32", mode=mode, threads=1),
+        execution=Execution(device=device, dtype="float32", mode=mode, threads=1),
         phase=phase,
         batch_size=_BATCH,
         steps=steps_per_block(model, phase, _BATCH),

@@ -1,7 +1,8 @@
 """Conformance: does a backend compute what the spec says? `pytest tests/conformance --backend X`.
 
 X is a name of ours, the path of an adapter, or a module. Every test compares it with the NumPy
-reference in float64; the reference itself is proved in `test_reference.py`.
+reference in float64; the reference itself is proved in `test_reference.py`. `--device cuda` is
+where the adapter computes; the reference does on the CPU.
 """
 
 from __future__ import annotations
@@ -11,11 +12,32 @@ from pathlib import Path
 import pytest
 
 from bakeoff import backends
-from bakeoff.backends.contract import Adapter
+from bakeoff.backends.contract import Adapter, Unsupported
+from bakeoff.models.init import initial_weights
+from conformance import driving
+from conformance.cases import OPTIMIZERS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", default="numpy", help="the adapter under test")
+    parser.addoption("--device", default="cpu", help="where it computes: cpu, cuda or cuda:N")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    driving.device = config.getoption("--device")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse a device that the adapter does not have: once, in its own words, before any test."""
+    if driving.device == "cpu":
+        return
+    adapter, model = backends.load(session.config.getoption("--backend")), OPTIMIZERS[0].model
+    how, weights = driving.execution(adapter, "float32"), initial_weights(model, 0, "float32")
+    try:
+        adapter.build(model, weights, how, seed=0, state=None)
+    except Unsupported as refusal:
+        if driving.device in str(refusal):  # or it is the model: a test will say that
+            pytest.exit(str(refusal), pytest.ExitCode.USAGE_ERROR)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

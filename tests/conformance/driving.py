@@ -15,6 +15,7 @@ from conformance.cases import Case
 from conformance.parity import float32_bound, gamma
 
 SEED = 7
+device = "cpu"  # of the adapter under test: `--device`
 
 
 class Outcome(NamedTuple):
@@ -38,6 +39,12 @@ class Training(NamedTuple):
         return {"losses": self.losses, **weights, **state}
 
 
+def execution(adapter: Adapter, dtype: str, mode: str = "eager") -> Execution:
+    """Return how an adapter is run: on the device asked for, but for the reference, on the CPU."""
+    where = "cpu" if adapter is reference else device
+    return Execution(device=where, dtype=dtype, mode=mode, threads=1)
+
+
 def start(
     adapter: Adapter,
     case: Case,
@@ -52,13 +59,13 @@ def start(
     A case that the adapter lists as unsupported is expected to fail: it must refuse, with the
     reason that it lists.
     """
-    execution = Execution(device="cpu", dtype=dtype, mode=mode, threads=1)
+    how = execution(adapter, dtype, mode)
     weights = weights or initial_weights(case.model, SEED, dtype)
     if excuse := _excuse(adapter, case, mode):
         with pytest.raises(Unsupported, match=re.escape(excuse)):
-            adapter.build(case.model, weights, execution, seed=SEED, state=state)
+            adapter.build(case.model, weights, how, seed=SEED, state=state)
         pytest.xfail(excuse)
-    return adapter.build(case.model, weights, execution, seed=SEED, state=state)
+    return adapter.build(case.model, weights, how, seed=SEED, state=state)
 
 
 def _excuse(adapter: Adapter, case: Case, mode: str) -> str | None:

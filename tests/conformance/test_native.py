@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bakeoff import backends
+from conformance import driving
 
 _SAMPLES = {"mnist-mlp": 16, "lenet5": 16, "convnet": 4, "mnist-rows-lstm": 16}
 _STEPS = 8
@@ -17,6 +18,8 @@ _STEPS = 8
 @pytest.fixture(scope="module")
 def native(request: pytest.FixtureRequest) -> Any:
     backend = request.config.getoption("--backend")
+    if driving.device != "cpu":
+        pytest.skip("the loops written by hand are for the CPU")
     if backend not in backends.NAMES:
         pytest.skip("only our own backends have a loop written by hand")
     return importlib.import_module(f"bakeoff.bench.rivals.native.{backend}")

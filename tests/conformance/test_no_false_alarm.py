@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.backends import reference
-from bakeoff.backends.contract import Adapter, DType, Execution
+from bakeoff.backends.contract import Adapter, DType
 from bakeoff.bench.parity import probes
 from bakeoff.bench.parity.certificate import in_words
 from bakeoff.bench.parity.ladder import climb
 from bakeoff.bench.parity.tolerance import Oracle
 from bakeoff.bench.worker.evidence import Evidence, Probe, collect
+from conformance.driving import execution
 from conformance.random_models import models
 
 _MODELS = 200
@@ -58,4 +59,4 @@ def _stays_in_range(probe: Probe) -> bool:
 
 
 def _ask(adapter: Any, probe: Probe, dtype: DType) -> Evidence:
-    return collect(adapter, probe, Execution(device="cpu", dtype=dtype, mode="eager", threads=1))
+    return collect(adapter, probe, execution(adapter, dtype))

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from bakeoff.backends.contract import Adapter, DType, Execution, Trainer
+from bakeoff.backends.contract import Adapter, DType, Trainer
 from bakeoff.bench.worker.draw import draw
 from bakeoff.bench.worker.feeding import feeder, stage
 from conformance.cases import LAYERS, OPTIMIZERS, Case
-from conformance.driving import staged, start
+from conformance.driving import execution, staged, start
 
 _DENSE = next(case for case in OPTIMIZERS if case.id == "adam-dense")
 _IMAGES = next(case for case in LAYERS if case.id == "flatten-first")
@@ -70,15 +70,18 @@ def test_compilations_are_counted_and_end(adapter: Adapter) -> None:
     assert counts[-2] == counts[-1]
 
 
-def test_no_memory_of_a_device_is_counted_on_the_cpu(adapter: Adapter) -> None:
+def test_memory_is_counted_on_a_device_and_none_on_the_cpu(adapter: Adapter) -> None:
     _optional(adapter, "device_memory")
+    trainer = start(adapter, _DENSE, "float32")
+    trainer.train(staged(trainer, _DENSE, "float32", 1))
+    device = execution(adapter, "float32").device
+    assert device == "cpu" or adapter.device_memory(device) > 0
     assert adapter.device_memory("cpu") is None
 
 
 def test_settings_are_named_in_words(adapter: Adapter, mode: str) -> None:
     _optional(adapter, "settings")
-    execution = Execution(device="cpu", dtype="float32", mode=mode, threads=1)
-    settings = adapter.settings(execution)
+    settings = adapter.settings(execution(adapter, "float32", mode))
     assert settings
     assert all(isinstance(word, str) and word for pair in settings.items() for word in pair)
 
@@ -87,8 +90,7 @@ def test_formulas_in_place_of_native_kernels_in_float64_are_told(adapter: Adapte
     if f"{adapter.__name__}.float64" not in sys.modules:
         pytest.skip("no kernel is replaced in float64 alone")
     single, double = (
-        adapter.settings(Execution(device="cpu", dtype=dtype, mode="eager", threads=1))
-        for dtype in ("float32", "float64")
+        adapter.settings(execution(adapter, dtype)) for dtype in ("float32", "float64")
     )
     assert "by formula" in double["float64"]
     assert "float64" not in single

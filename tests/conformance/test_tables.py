@@ -12,7 +12,7 @@ from bakeoff.models.layers import Layer
 from bakeoff.models.losses import Loss
 from bakeoff.models.optimizers import Optimizer
 from conformance.cases import LAYERS, OPTIMIZERS
-from conformance.driving import start
+from conformance.driving import execution, start
 
 _DENSE = next(case for case in OPTIMIZERS if case.id == "adam-dense")
 _VOCABULARY = {"LAYERS": Layer, "LOSSES": Loss, "OPTIMIZERS": Optimizer}
@@ -60,11 +60,11 @@ def test_version_and_devices(adapter: Adapter) -> None:
 
 @pytest.mark.parametrize("device", ["cuda:97", "abacus"])
 def test_a_device_that_is_not_there_is_refused_by_name(adapter: Adapter, device: str) -> None:
-    execution = Execution(device=device, dtype="float32", mode="eager", threads=1)
+    elsewhere = Execution(device=device, dtype="float32", mode="eager", threads=1)
     case = _DENSE
     weights = initial_weights(case.model, 0, "float32")
     with pytest.raises(Unsupported, match=device):
-        adapter.build(case.model, weights, execution, seed=0, state=None)
+        adapter.build(case.model, weights, elsewhere, seed=0, state=None)
 
 
 @pytest.mark.parametrize("choice", ["eager", "compiled"])
@@ -84,10 +84,10 @@ def test_a_layer_that_is_not_in_the_table_is_refused_by_name(
     shorter = {spec: f for spec, f in adapter.LAYERS.items() if spec is not type(tested.layer)}
     monkeypatch.setattr(adapter, "LAYERS", shorter)
     monkeypatch.setattr(adapter, "UNSUPPORTED", {type(tested.layer): "for the sake of this test"})
-    execution = Execution(device="cpu", dtype="float32", mode="eager", threads=1)
+    how = execution(adapter, "float32")
     weights = initial_weights(case.model, 0, "float32")
     with pytest.raises(Unsupported, match=r"layers\[1\].*relu.*for the sake of this test"):
-        adapter.build(case.model, weights, execution, seed=0, state=None)
+        adapter.build(case.model, weights, how, seed=0, state=None)
 
 
 def test_missing_and_surplus_weights_are_refused_by_name(adapter: Adapter) -> None:

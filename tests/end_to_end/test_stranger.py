@@ -66,6 +66,13 @@ def test_conform_of_what_cannot_be_imported_is_one_line(bakeoff: Command) -> Non
     assert "nothing_of_the_kind" in done.stderr
 
 
+def test_conform_on_a_device_that_is_not_there_is_the_adapters_own_line(bakeoff: Command) -> None:
+    done = bakeoff("conform", "numpy", "--device", "abacus", check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "numpy cannot be tested: device abacus: this installed build has cpu" in done.stderr
+
+
 def test_a_users_own_table(bakeoff: Command) -> None:
     lines = ["size,colour,price"]
     for i in range(120):
