@@ -345,7 +345,7 @@ def read(path: Path) -> Summary:
         if header.schema_version not in _READABLE:
             raise InputError(
                 f"{path} has schema version {header.schema_version}, this bakeoff reads "
-                f"{' and '.join(map(str, _READABLE))}; use bakeoff {header.bakeoff_version}"
+                f"{_READABLE[0]} to {_READABLE[-1]}; use bakeoff {header.bakeoff_version}"
             )
         summary = msgspec.json.decode(content, type=Summary)
     except (OSError, msgspec.DecodeError) as error:

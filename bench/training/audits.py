@@ -31,6 +31,7 @@ from .run_folder import read_run
 _MOST_STEPS = 50  # of a block
 _FEWEST_STEPS = 4
 _SHARE = 0.25  # of a job's steps, what judging it may cost in steps of NumPy's, on one core
+_FLOPS = 1e10  # or what it may cost in any case: a second
 _COST = {False: 5, True: 12}  # steps that judging one step costs, without and with dropout
 _STRETCH = 100  # steps that follow each other, if they may cost that much
 _ROWS = 64  # of the predictions
@@ -60,7 +61,8 @@ def plan(
     at most, and that the first one decides whether its last step was taken.
     """
     has_dropout = bool(notes.dropouts(model))
-    affordable = _SHARE * order[..., 0].size / _COST[has_dropout]
+    free = _FLOPS / ((model.cost.training_flops or 1) * order.shape[2])
+    affordable = max(_SHARE * order[..., 0].size, free) / _COST[has_dropout]
     steps = max(min(_FEWEST_STEPS, order.shape[1]), min(_MOST_STEPS, int(affordable / 3)))
     steps = min(steps, order.shape[1])
     if not has_dropout:

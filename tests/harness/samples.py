@@ -91,6 +91,7 @@ def row(
         peak_rss_mb=321.4 if done else None,
         parameters=61706,
         curve=[Point(1, 2.0, 0.5, 0.6), Point(2, 0.0, 0.9, 1.2)] if done else [],
+        comparable=done,
         parity=parity("pass") if done else None,
         stage_seconds=0.0625 if done else None,
         seconds_to_target=TimeToTarget(1.5, 1.25, 1.75, [1.4, 1.6, None]) if done else None,
@@ -231,6 +232,7 @@ def measurement(workload: str, backend: str, phase: Phase, batch: int) -> Measur
         flags=["jax on <b>one</b> thread may use more"] if backend == "jax" else [],
         settings={"torch.set_num_threads": "1"} if backend == "torch" else {},
         environment={"OMP_NUM_THREADS": "1"},
+        comparable=backend != "paddle",
         parity=parity("fail", "gradients, conv1.weight: 40x")
         if backend == "paddle"
         else parity("pass"),

@@ -17,7 +17,7 @@ from bakeoff.bench.worker import records
 from bakeoff.bench.worker.records import Block, Built, Epoch, Finished, Started
 
 _JOBS = Path("out/jobs/tiny")
-_CERTIFICATE = Path("out/certificates/tiny/numpy-eager.json")
+_CERTIFICATE = Path("out/certificates/tiny/numpy-eager-float32.json")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bakeoff.bench.parity.noise import MULTIPLE
 from bakeoff.bench.results import summary
 from bakeoff.bench.training import aggregate, jobs, journal
 from bakeoff.bench.training.journal import JobResult
@@ -39,7 +40,7 @@ def _as_version_1(contents: dict[str, Any]) -> str:
 
 def test_a_row_has_its_blocks_and_its_bound(run: dict[str, Any]) -> None:
     (row,) = run["rows"]
-    assert (run["schema_version"], row["parity"]["allowed"]) == (2, 16)
+    assert (run["schema_version"], row["parity"]["allowed"]) == (3, MULTIPLE)
     paths = [Path(f"a/jobs/tiny/numpy-eager-{seed}/records.jsonl") for seed in (0, 1)]
     blocks = [[r for r in records.read(path) if isinstance(r, Block)] for path in paths]
     assert row["blocks"] == [[b.samples / b.train_seconds for b in job[1:]] for job in blocks]
@@ -101,7 +102,7 @@ def test_a_benchmark_of_version_1_is_reported_and_compared(bakeoff: Command, hom
     assert "to within 16 times the rounding noise" in text
     assert "| copy | tie | numpy | 0.979x [0.612x–1.16x] |" in text
     written = json.loads(_SUMMARY.read_bytes())
-    assert written["schema_version"] == 2
+    assert written["schema_version"] == 3
     assert {m["parity"]["allowed"] for m in written["measurements"]} == {16}
     assert "p_value" not in written["comparisons"][0]
     changes = bakeoff("compare", "a", "b", "--json").json()
@@ -112,8 +113,8 @@ def test_a_benchmark_of_version_1_is_reported_and_compared(bakeoff: Command, hom
 
 def test_a_summary_of_a_later_version_is_refused(home: Path) -> None:
     path = home / "summary.json"
-    path.write_text('{"schema_version": 3, "bakeoff_version": "9"}', encoding="utf-8")
-    with pytest.raises(InputError, match=r"schema version 3, .* reads 1 and 2; use bakeoff 9"):
+    path.write_text('{"schema_version": 4, "bakeoff_version": "9"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"schema version 4, .* reads 1 to 3; use bakeoff 9"):
         summary.read(path)
 
 

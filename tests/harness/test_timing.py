@@ -23,7 +23,7 @@ from bakeoff import models
 from bakeoff.backends.contract import Execution
 from bakeoff.bench.results import stats
 from bakeoff.bench.results.stats import Interval
-from bakeoff.bench.results.summary import Measurement, Parity
+from bakeoff.bench.results.summary import Measurement
 from bakeoff.bench.timing import analysis, comparison, session
 from bakeoff.bench.timing.plan import seconds_of
 from bakeoff.bench.timing.race import Entrant, Race
@@ -142,7 +142,7 @@ def test_feeds_are_apart() -> None:
 
 def test_the_measurement_is_in_its_units() -> None:
     task = _task()
-    found = analysis.measurement(task, [_process([0.1] * 8)] * 3, peak=100.0, parity=None)
+    found = analysis.measurement(task, [_process([0.1] * 8)] * 3, peak=100.0)
     flops = task.model.cost.training_flops
     assert found.samples_per_second == Interval(16_000, 16_000, 16_000)
     assert found.step_seconds
@@ -151,7 +151,7 @@ def test_the_measurement_is_in_its_units() -> None:
     assert found.percent_of_peak == pytest.approx(16_000 * flops / 1e9)
     assert (found.processes, found.threads_used, found.flags) == (3, 1.0, [])
     infer = analysis.measurement(
-        structs.replace(task, phase="infer"), [_process([0.1] * 8)], peak=100.0, parity=None
+        structs.replace(task, phase="infer"), [_process([0.1] * 8)], peak=100.0
     )
     assert infer.gflops == pytest.approx(16_000 * task.model.cost.forward_flops / 1e9)
 
@@ -163,14 +163,14 @@ def test_the_measurement_is_in_its_units() -> None:
 def test_threads_are_verified_from_cpu_time(threads: int, cpu: float, flag: str | None) -> None:
     task = _task(execution=Execution("cpu", "float32", "eager", threads))
     process = _process([0.1] * 8, cpu_seconds=0.1 * cpu)
-    found = analysis.measurement(task, [process] * 2, peak=100.0, parity=None)
+    found = analysis.measurement(task, [process] * 2, peak=100.0)
     assert found.flags == ([flag] if flag else [])
-    (alone,) = analysis.measurement(task, [process], peak=100.0, parity=None).flags[-1:]
+    (alone,) = analysis.measurement(task, [process], peak=100.0).flags[-1:]
     assert alone.startswith("one process")
 
 
 def test_a_refusal_is_a_result() -> None:
-    found = analysis.measurement(_task(), [[Refused(reason="no lstm")]], peak=1.0, parity=None)
+    found = analysis.measurement(_task(), [[Refused(reason="no lstm")]], peak=1.0)
     assert (found.status, found.reason, found.samples_per_second) == (
         "unsupported",
         "no lstm",
@@ -221,7 +221,7 @@ def _measurement(backend: str, rate: float, **changes: Any) -> Measurement:
         samples_per_second=Interval(rate, rate, rate),
         step_seconds=Interval(64 / rate, 64 / rate, 64 / rate),
         blocks=noisy,
-        parity=Parity(verdict="pass", rungs=[], worst="", noise_ratio=1.0, certificate="c"),
+        comparable=True,
     )
     return structs.replace(found, **changes)
 
@@ -231,7 +231,7 @@ def test_the_fastest_is_compared_with_every_other_of_the_same_work() -> None:
         _measurement("a", 100.0),
         _measurement("b", 150.0),
         _measurement("c", 150.1),
-        _measurement("uncertified", 900.0, parity=None),
+        _measurement("not comparable", 900.0, comparable=False),
         _measurement("other work", 500.0, batch_size=1),
         _measurement("b", 700.0, mode="compiled"),
     ]
@@ -420,7 +420,7 @@ def test_a_device_that_a_backend_lacks_is_a_result_beside_the_others(
 
 def test_another_device_has_no_share_of_the_peak_of_the_cpu() -> None:
     task = _task(execution=Execution("cuda", "float32", "eager", 1))
-    found = analysis.measurement(task, [_process([0.1] * 8)], peak=100.0, parity=None)
+    found = analysis.measurement(task, [_process([0.1] * 8)], peak=100.0)
     assert found.gflops
     assert found.percent_of_peak is None
 
