@@ -29,6 +29,7 @@ from .noise import MULTIPLE, UNIT, Meter
 from .replay import Replays, follow, predictions
 from .tolerance import Expected, Oracle
 
+_ROWS = 64  # of predictions
 _FLOPS = 2e9  # what the formulas may spend on one step: else it is of fewer samples
 
 
@@ -90,11 +91,27 @@ class Auditor:
         return self.compared(found, "the start", note.before, expected)
 
     def predictions(
-        self, found: Audits, place: str, weights: Weights, x: np.ndarray, logits: np.ndarray
+        self,
+        found: Audits,
+        place: str,
+        weights: Weights,
+        x: np.ndarray,
+        logits: np.ndarray,
+        batch: int,
     ) -> Audits:
-        """Judge the logits of rows x, in evaluation mode."""
-        expected = {"logits": predictions(self._model, weights, x, self._dtype)}
-        return self.compared(found, place, {"logits": logits}, expected)
+        """Judge the logits of x, in evaluation mode, as they were asked for: `batch` at a time.
+
+        Of so many, rows that are drawn now, and the first and the last of every call.
+        """
+        if len(logits) != len(x):
+            problem = f"audit of {place}: {len(logits)} rows of logits, expected {len(x)}"
+            return structs.replace(found, worst=BEYOND, failure=found.failure or problem)
+        drawn = np.random.default_rng().permutation(len(x))[:_ROWS]
+        first = np.arange(0, len(x), batch)
+        last = np.minimum(first + batch, len(x)) - 1
+        rows = np.unique(np.concatenate([drawn, first, last]))
+        expected = {"logits": predictions(self._model, weights, np.asarray(x[rows]), self._dtype)}
+        return self.compared(found, place, {"logits": logits[rows]}, expected)
 
     def compared(
         self, found: Audits, place: str, actual: Evidence, expected: dict[str, Expected]
@@ -157,7 +174,7 @@ def _with_oddities(found: Audits, place: str, oddities: Sequence[dropout.Oddity]
     failure = f"audit of {place}: {first.words}" if first else ""
     return structs.replace(
         found,
-        worst=max(found.worst, min(MULTIPLE * worst.ratio, BEYOND)),
+        worst=max(found.worst, float(min(MULTIPLE * worst.ratio, BEYOND))),
         failure=found.failure or failure,
     )
 

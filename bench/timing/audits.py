@@ -11,28 +11,68 @@ from msgspec.structs import replace
 
 from ...backends.contract import Deviation
 from ..parity.audit import Auditor, Timed
+from ..parity.formulas import Batch
 from ..parity.judges import judges
 from ..results.summary import Audits
 from ..worker import notes
 from ..worker.evidence import under
+from ..worker.notes import orders
 from ..worker.records import Built, Record
-from ..worker.task import Task, read_inputs
+from ..worker.task import read_inputs
 from .race import Entrant, Race
 
-_ROWS = 64  # of the predictions of a block, drawn afterwards
+_REMEMBERS = 3.0  # times as long as what was asked before, for inputs that were never seen
 
 
 def judge(races: Sequence[Race]) -> dict[str, Audits]:
     """Return what was found of every entrant that left notes, by its folder."""
     entrants = [entrant for race in races for entrant in race.adapters if _noted(entrant)]
     with judges(len(entrants)) as executor:
-        futures = {
-            str(entrant.folder): executor.submit(
-                _judge, entrant.task, entrant.folder, _known(entrant)
-            )
-            for entrant in entrants
-        }
+        futures = {str(each.folder): executor.submit(judge_entrant, each) for each in entrants}
         return {folder: future.result() for folder, future in futures.items()}
+
+
+def judge_entrant(entrant: Entrant) -> Audits:
+    """Return what was found of the notes of one entrant's processes."""
+    began = perf_counter()
+    task, folder, deviations = entrant.task, entrant.folder, _known(entrant)
+    auditor = Auditor(task.model, task.execution.dtype)
+    _, x, y, order = read_inputs(task, folder / "0")
+    found = Audits()
+    for process in sorted(folder.iterdir()):
+        places = list(_notes(process))
+        if task.phase == "train":
+            batches: list[Batch] = [(x[rows], y[rows], None) for rows in order]
+            timed = [_timed(place, note, batches) for place, note in places]
+            found = auditor.process(timed, deviations, found)
+            continue
+        for place, note in places:
+            found = _predicted(auditor, found, place, note, x[order])
+    return replace(found, seconds=perf_counter() - began)
+
+
+def _timed(place: str, note: notes.Note, batches: list[Batch]) -> Timed:
+    """A block that is fed begins with another batch each time."""
+    first = int(note.seen["first"])
+    return Timed(place, note, batches[first:] + batches[:first], note.seen["losses"])
+
+
+def _predicted(
+    auditor: Auditor, found: Audits, place: str, note: notes.Note, x: np.ndarray
+) -> Audits:
+    """Judge a block of predictions, [steps, batch, ...], and the same rows in orders never seen."""
+    weights, batch = under("weights", note.before), x.shape[1]
+    for number, rows in enumerate(orders(batch)):
+        asked = x[:, rows].reshape(-1, *x.shape[2:])
+        logits = note.seen[f"logits/{number}"]
+        logits = logits.reshape(-1, *logits.shape[2:])
+        found = auditor.predictions(found, place, weights, asked, logits, batch)
+    seconds = note.seen["seconds"]
+    times = float(np.min(seconds[1:]) / seconds[0])
+    if times > _REMEMBERS:
+        words = f"audit of {place}: inputs that it never saw take {times:.3g} times as long"
+        found = replace(found, failure=found.failure or words)
+    return replace(found, blocks=found.blocks + 1, steps=found.steps + len(x))
 
 
 def _noted(entrant: Entrant) -> bool:
@@ -43,28 +83,6 @@ def _known(entrant: Entrant) -> list[Deviation]:
     """Return what the adapter is known to do otherwise than the formulas."""
     journal: list[Record] = entrant.processes[0]
     return next((record.deviations for record in journal if isinstance(record, Built)), [])
-
-
-def _judge(task: Task, folder: Path, deviations: list[Deviation]) -> Audits:
-    began = perf_counter()
-    auditor = Auditor(task.model, task.execution.dtype)
-    _, x, y, order = read_inputs(task, folder / "0")
-    found = Audits()
-    for process in sorted(folder.iterdir()):
-        places = list(_notes(process))
-        if task.phase == "train":
-            batches = [(x[rows], y[rows], None) for rows in order]
-            timed = [Timed(place, note, batches, note.seen["losses"]) for place, note in places]
-            found = auditor.process(timed, deviations, found)
-            continue
-        for place, note in places:
-            rows = np.random.default_rng().permutation(order.size)[:_ROWS]
-            logits = note.seen["logits"].reshape(order.size, -1)[rows]
-            logits = logits.reshape(len(rows), *note.seen["logits"].shape[2:])
-            weights = under("weights", note.before)
-            found = auditor.predictions(found, place, weights, x[order.ravel()[rows]], logits)
-            found = replace(found, blocks=found.blocks + 1, steps=found.steps + len(order))
-    return replace(found, seconds=perf_counter() - began)
 
 
 def _notes(process: Path) -> Iterator[tuple[str, notes.Note]]:

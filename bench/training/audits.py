@@ -21,7 +21,7 @@ from ..results.summary import Audits
 from ..worker import notes
 from ..worker.feeding import Split, cast_targets, open_split
 from ..worker.files import read_arrays, write_whole
-from ..worker.job import Job, blocks
+from ..worker.job import EVALUATION_BATCH, Job, blocks
 from ..worker.job import read as read_job
 from ..worker.records import Block
 from ..worker.records import read as read_records
@@ -34,7 +34,6 @@ _SHARE = 0.25  # of a job's steps, what judging it may cost in steps of NumPy's,
 _FLOPS = 1e10  # or what it may cost in any case: a second
 _COST = {False: 5, True: 12}  # steps that judging one step costs, without and with dropout
 _STRETCH = 100  # steps that follow each other, if they may cost that much
-_ROWS = 64  # of the predictions
 _FILE = "audit.json"
 
 Batch = tuple[np.ndarray, np.ndarray, None]
@@ -139,9 +138,8 @@ def _judge_job(auditor: Auditor, job: Job, folder: Path) -> Audits:
     if timed and timed[0].is_first:
         found = auditor.start(found, timed[0].note, given, state)
     for place, x, logits in _asked(job, folder):
-        rows = np.random.default_rng().permutation(len(x))[:_ROWS]
         weights = read_arrays(folder / "weights.npz")
-        found = auditor.predictions(found, place, weights, np.asarray(x[rows]), logits[rows])
+        found = auditor.predictions(found, place, weights, x, logits, EVALUATION_BATCH)
     return found
 
 

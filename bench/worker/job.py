@@ -16,6 +16,7 @@ from ...backends.contract import Execution
 from ...models import Model
 
 SCHEMA_VERSION = 3
+EVALUATION_BATCH = 256  # samples of one prediction
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -48,6 +48,14 @@ def _dropouts(nodes: Sequence[Node[Layer]], before: str) -> Iterator[tuple[str, 
         before = node.key
 
 
+def orders(batch: int) -> list[np.ndarray]:
+    """Return in which orders the rows of a batch are predicted: as they are timed; turned by one,
+    which has the same sum; the first in its place and the others turned; backwards.
+    """
+    rows = np.arange(batch)
+    return [rows, np.roll(rows, 1), np.concatenate([rows[:1], np.roll(rows[1:], 1)]), rows[::-1]]
+
+
 def masked(model: Model, trainer: Trainer, batch: Batch) -> Weights:
     """Return what goes into every dropout and comes out, the framework drawing its masks."""
     wanted = {key for pair in dropouts(model) for key in pair}

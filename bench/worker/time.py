@@ -70,7 +70,7 @@ def main(folder: Path) -> int:
             task = read_task(folder)
             if task.rival:
                 _confine(task.execution.threads)
-            work = _time_rival if task.as_rival else _time
+            work = _time_rival if task.as_rival else time_task
             work(task, folder, emit, _turns(answers))
         except Unsupported as refusal:
             emit(Refused(reason=str(refusal)))
@@ -126,16 +126,32 @@ def with_random_data(task: Task, adapter: Adapter) -> Setup:
 def staged(setup: Setup, trainer: Trainer) -> Train:
     """Return the training on batches that are staged before; or the prediction."""
     if setup.task.phase == "infer":
-        batches = gather(setup.x, setup.order)
-        return lambda steps: [trainer.predict(x) for x in batches[:steps]]
+        return predicting(setup, trainer, np.arange(setup.task.batch_size))
     block = setup.stage(trainer)
     return lambda steps: trainer.train(block[:steps])
 
 
-def fed(setup: Setup, trainer: Trainer) -> Train:
-    """Return the training on batches that come from the host, in the fastest way."""
-    feed = setup.feeder(trainer)
-    return lambda steps: trainer.train(feed(setup.order[:steps]))
+def predicting(setup: Setup, trainer: Trainer, rows: np.ndarray) -> Train:
+    """Return the prediction of the batches, the rows of each in this order."""
+    batches = gather(setup.x, setup.order[:, rows])
+    return lambda steps: [trainer.predict(x) for x in batches[:steps]]
+
+
+class Fed:
+    """The training on batches that come from the host, in the fastest way.
+
+    A block begins one batch behind where the one before began, `first`, so that none is asked for
+    what the last one was.
+    """
+
+    def __init__(self, setup: Setup, trainer: Trainer) -> None:
+        self.first = 0
+        self._train, self._feed = trainer.train, setup.feeder(trainer)
+        self._orders = [np.roll(setup.order, -n, axis=0) for n in range(len(setup.order))]
+
+    def __call__(self, steps: int) -> np.ndarray:
+        self.first = (self.first + 1) % len(self._orders)
+        return self._train(self._feed(self._orders[self.first][:steps]))
 
 
 def _confine(threads: int) -> None:
@@ -147,7 +163,8 @@ def _confine(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
+def time_task(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
+    """Make a case ready, take the turns that are asked for, measure the rest."""
     began = perf_counter()
     adapter = backends.load(task.adapter)
     emit(
@@ -164,20 +181,20 @@ def _time(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
     began = perf_counter()
     trainer = setup.build()
     parameters = sum(weight.size for weight in setup.weights.values())
-    emit(Built(build_seconds=perf_counter() - began, parameters=parameters))
+    emit(
+        Built(
+            build_seconds=perf_counter() - began,
+            parameters=parameters,
+            deviations=list(adapter.DEVIATIONS.values()),
+        )
+    )
     emit(_first_steps(setup, trainer))
     compilations = partial(_instrument, trainer, "compilations", lambda: None)
-    trainings = {"staged": staged, "fed": fed}
-    takes: dict[str, Take] = {
-        feed: _taking(
-            feed,
-            trainings[feed](setup, trainer),
-            task,
-            compilations,
-            partial(_noted, setup, trainer, folder / notes.FOLDER, feed),
-        )
-        for feed in task.feeds
-    }
+    takes: dict[str, Take] = {}
+    for feed in task.feeds:
+        train = Fed(setup, trainer) if feed == "fed" else staged(setup, trainer)
+        noted = partial(_noted, setup, trainer, train, folder / notes.FOLDER, feed)
+        takes[feed] = _taking(feed, train, task, compilations, noted)
     _take(turns, takes, emit)
     device = task.execution.device
     emit(
@@ -329,20 +346,43 @@ def _spent(work: Callable[[], object]) -> Spent:
 
 
 def _noted(
-    setup: Setup, trainer: Trainer, folder: Path, feed: Feed, number: int, block: Block
+    setup: Setup,
+    trainer: Trainer,
+    train: Train,
+    folder: Path,
+    feed: Feed,
+    number: int,
+    block: Block,
 ) -> Spent:
     """Time a block; note, outside the clock, where it began, where it ended, and what it gave."""
     results: list[Any] = []
     before = notes.standing(trainer)
     spent = _spent(lambda: results.append(block()))
-    after, result = notes.standing(trainer), results[0]
-    seen = {"logits": np.stack(result)}
+    after = notes.standing(trainer)
     if setup.task.phase == "train":
-        rows = setup.order[0]
+        first = train.first if isinstance(train, Fed) else 0
+        rows = setup.order[first]
         batch = trainer.stage(setup.x.take(rows, 0), setup.y.take(rows, 0), None)
-        seen = {"losses": result} | notes.masked(setup.task.model, trainer, batch)
+        seen = notes.masked(setup.task.model, trainer, batch)
+        seen |= {"losses": results[0], "first": np.array(first)}
+    else:
+        seen = _asked_again(setup, trainer, results[0], spent.wall)
     notes.write(folder / f"{feed}-{number}.npz", before, after, seen)
     return spent
+
+
+def _asked_again(
+    setup: Setup, trainer: Trainer, timed: list[np.ndarray], seconds: float
+) -> dict[str, np.ndarray]:
+    """Return the logits of a block, and those of its rows in orders that were never asked for."""
+    seen, times = {"logits/0": np.stack(timed)}, [seconds]
+    for number, rows in list(enumerate(notes.orders(setup.task.batch_size)))[1:]:
+        predict = predicting(setup, trainer, rows)
+        began = perf_counter()
+        logits = predict(setup.task.steps)
+        times.append(perf_counter() - began)
+        seen[f"logits/{number}"] = np.stack(logits)
+    return seen | {"seconds": np.array(times)}
 
 
 def _busy_seconds() -> float | None:

@@ -23,7 +23,7 @@ from . import metrics, notes
 from .describe import settings
 from .feeding import Split, cast_targets, open_split, stage
 from .files import read_arrays
-from .job import Job, blocks
+from .job import EVALUATION_BATCH, Job, blocks
 from .job import read as read_job
 from .memory import peak_rss_mb
 from .parent import end_with_parent
@@ -39,8 +39,6 @@ from .records import (
     emitter,
     one_line,
 )
-
-_EVALUATION_BATCH = 256
 
 Stage = Callable[[np.ndarray], list[Batch]]  # of the rows of a block, [steps, batch]
 
@@ -153,9 +151,9 @@ def _check_finite(losses: list[float], epoch: int) -> None:
 
 
 def _predict(trainer: Trainer, x: np.ndarray, dtype: str) -> np.ndarray:
-    chunks = range(0, len(x), _EVALUATION_BATCH)
+    chunks = range(0, len(x), EVALUATION_BATCH)
     return np.concatenate(
-        [trainer.predict(x[i : i + _EVALUATION_BATCH].astype(dtype)) for i in chunks]
+        [trainer.predict(x[i : i + EVALUATION_BATCH].astype(dtype)) for i in chunks]
     )
 
 

@@ -1,0 +1,72 @@
+"""Audits catch every backend that is wrong where it is timed, and accuse none that is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bakeoff import backends
+from bakeoff.bench.results.summary import Audits
+from mutants.driving import DROPPING, FLOAT32, NORMALIZED, Data
+from mutants.timed import CONTROLS, MUTANTS, mutants_of, write
+from mutants.timed.wrapper import Phase
+
+_RESUMED_AT = 1  # epochs
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[Phase, Data]:
+    """Give the data of each phase."""
+    folder = tmp_path_factory.mktemp("data")
+    normalized = Data(NORMALIZED, folder / "normalized")
+    resumed = Data(NORMALIZED, folder / "resumed")
+    trainer = backends.load("numpy").build(NORMALIZED, resumed.weights, FLOAT32, seed=0, state=None)
+    order = np.load(resumed.folder / "inputs" / "order.npy")[0]
+    x, y = (np.load(resumed.folder / "dataset" / f"{axis}_train.npy") for axis in "xy")
+    trainer.train([trainer.stage(x[rows], y[rows], None) for rows in order])
+    resumed.resumed_from(trainer.weights(), trainer.state())
+    return {
+        "train": normalized,
+        "fed": normalized,
+        "infer": normalized,
+        "resume": resumed,
+        "dropout": Data(DROPPING, folder / "dropping"),
+    }
+
+
+def _audits(data: dict[Phase, Data], phase: Phase, adapter: str) -> Audits:
+    match phase:
+        case "resume":
+            return data[phase].run(adapter, epochs_done=_RESUMED_AT)
+        case "fed":
+            return data[phase].bench(adapter, "train")
+        case "infer":
+            return data[phase].bench(adapter, "infer")
+        case _:
+            return data[phase].run(adapter)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(name: str, data: dict[Phase, Data], tmp_path: Path) -> None:
+    found = _audits(data, MUTANTS[name].phase, write(name, tmp_path))
+    assert found.failure, "missed"
+
+
+@pytest.mark.parametrize("name", mutants_of("infer"))
+def test_a_wrong_prediction_is_caught_in_a_run(
+    name: str, data: dict[Phase, Data], tmp_path: Path
+) -> None:
+    assert data["train"].run(write(name, tmp_path)).failure, "missed"
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_control_is_not_accused(name: str, data: dict[Phase, Data], tmp_path: Path) -> None:
+    phase = CONTROLS[name].phase
+    adapter = write(name, tmp_path)
+    assert not _audits(data, phase, adapter).failure
+    if phase != "dropout":
+        assert not data["resume"].run(adapter, epochs_done=_RESUMED_AT).failure
+        assert not data["fed"].bench(adapter, "train").failure
+        assert not data["infer"].bench(adapter, "infer").failure
