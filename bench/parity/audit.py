@@ -81,6 +81,11 @@ class Auditor:
                 found = self._replayed(found, start, block, deviations)
         return found
 
+    def repeated(self, found: Audits, state: State, batch: Batch, losses: np.ndarray) -> Audits:
+        """Judge a block of the same batch, which shows whether each step draws its own masks."""
+        judged = dropout.judge_repeated(self._model, state, batch, losses, self._dtype)
+        return _with_oddities(found, "one batch, again and again", list(judged))
+
     def start(self, found: Audits, note: Note, weights: Weights, state: Weights | None) -> Audits:
         """Judge whether a training began where it was told to: its weights exactly."""
         given = State.of(weights, state) if state else State.start(self._model, weights)

@@ -8,7 +8,7 @@ million blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,18 +44,25 @@ class Masks:
         self._drops = [(before, key, rates[key]) for before, key in dropouts(model)]
         self._dtype = dtype
         self._last: dict[str, np.ndarray] = {}
+        self._kept: dict[str, list[np.ndarray]] = {}
 
     def judge(self, note: Note, x: np.ndarray) -> Iterator[Oddity]:
         """Yield what is measured of every mask that was noted on a batch x."""
+        above = None
         for before, key, rate in self._drops:
             given = note.seen[before] if before else x.astype(self._dtype)
-            yield from self._one(key, rate, given, note.seen[key])
+            above = yield from self._one(key, rate, given, note.seen[key], above)
 
-    def _one(self, key: str, rate: float, x: np.ndarray, y: np.ndarray) -> Iterator[Oddity]:
+    def _one(
+        self, key: str, rate: float, x: np.ndarray, y: np.ndarray, above: np.ndarray | None
+    ) -> Generator[Oddity, None, np.ndarray]:
+        """Judge one mask, beside that of the dropout above it; return which elements it kept."""
         shape = len(x), -1
         x, y = x.reshape(shape), y.reshape(shape)
         alive, kept = x != 0, y != 0
-        yield _proportion(f"{key} keeps", kept[alive], 1 - rate)
+        of_all = self._kept.setdefault(key, [])
+        of_all.append(kept[alive])
+        yield _proportion(f"{key} keeps", np.concatenate(of_all), 1 - rate)
         both = alive & kept
         scale = y[both].astype(np.float64) / x[both]
         off = np.max(np.abs(scale * (1 - rate) - 1), initial=0.0)
@@ -65,22 +72,27 @@ class Masks:
         )
         alike = rate**2 + (1 - rate) ** 2
         pairs = {
-            "of one sample and the next": (kept[1:], kept[:-1], alive[1:] & alive[:-1]),
-            "of one feature and the next": (
-                kept[:, 1:],
-                kept[:, :-1],
-                alive[:, 1:] & alive[:, :-1],
-            ),
+            "in one sample and the next": _neighbours(kept, alive),
+            "in one feature and the next": _neighbours(kept.T, alive.T),
         }
-        if (last := self._last.get(key)) is not None and last.shape == kept.shape:
-            pairs["of two blocks"] = (kept, last, alive)
+        for which, other in (("in two blocks", self._last.get(key)), ("in two layers", above)):
+            if other is not None and other.shape == kept.shape:
+                pairs[which] = (kept == other)[alive]
         self._last[key] = kept
-        for which, (one, other, seen) in pairs.items():
-            yield _proportion(f"{key} drops alike {which}", (one == other)[seen], alike)
+        for which, agrees in pairs.items():
+            yield _proportion(f"{key} drops alike {which}", agrees, alike)
+        return kept
+
+
+def _neighbours(kept: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """Return whether the rows of each pair, none of which is in two, are kept alike."""
+    ones, others = slice(0, len(kept) // 2 * 2, 2), slice(1, None, 2)
+    agrees: np.ndarray = (kept[ones] == kept[others])[alive[ones] & alive[others]]
+    return agrees
 
 
 def _proportion(what: str, found: np.ndarray, expected: float) -> Oddity:
-    """Judge how often something is so; where dead inputs repeat, twice the error is allowed."""
+    """Judge how often something is so, of elements that are independent."""
     if found.size < _FEWEST or expected in (0.0, 1.0):
         return Oddity(0.0, "")
     error = np.sqrt(expected * (1 - expected) / found.size)
@@ -98,11 +110,7 @@ def judge_block(
     dtype: DType,
 ) -> Iterator[Oddity]:
     """Yield how far the losses and the moves of a block are from those of replays."""
-    execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
-    replays = [
-        follow(model, start, batches, execution, {len(batches)}, seed=seed + 1)
-        for seed in range(REPLAYS)
-    ]
+    replays = _replays(model, start, batches, dtype)
     yield _spread("mean loss", float(np.mean(losses)), [float(np.mean(r.losses)) for r in replays])
     for step, loss in enumerate(losses):
         of_step = [float(r.losses[step]) for r in replays]
@@ -118,6 +126,33 @@ def judge_block(
                 measure(move, mean),
                 [measure(m, (mean * REPLAYS - m) / (REPLAYS - 1)) for m in moves],
             )
+
+
+def judge_repeated(
+    model: Model, start: State, batch: Batch, losses: np.ndarray, dtype: DType
+) -> Iterator[Oddity]:
+    """Yield how far a block of the same batch, again and again, is from replays.
+
+    Its loss falls smoothly under one mask, and jumps where each step has its own.
+    """
+    replays = _replays(model, start, [batch] * len(losses), dtype)
+    yield _spread(
+        "roughness of the losses", _roughness(losses), [_roughness(r.losses) for r in replays]
+    )
+
+
+def _roughness(losses: np.ndarray) -> float:
+    """Return the logarithm of the size of the second differences."""
+    return float(np.log(np.std(np.diff(losses, 2)) + 1e-300))
+
+
+def _replays(model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> list[Course]:
+    """Return trainings that draw their own masks."""
+    execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
+    return [
+        follow(model, start, batches, execution, {len(batches)}, seed=seed)
+        for seed in range(1, REPLAYS + 1)
+    ]
 
 
 def _end(course: Course) -> State:

@@ -19,6 +19,7 @@ from ..parity.judges import judges
 from ..parity.replay import Replays
 from ..results.summary import Audits
 from ..worker import notes
+from ..worker.evidence import under
 from ..worker.feeding import Split, cast_targets, open_split
 from ..worker.files import read_arrays, write_whole
 from ..worker.job import EVALUATION_BATCH, Job, blocks
@@ -137,6 +138,11 @@ def _judge_job(auditor: Auditor, job: Job, folder: Path) -> Audits:
     found = auditor.process(timed, deviations_of(records))
     if timed and timed[0].is_first:
         found = auditor.start(found, timed[0].note, given, state)
+    if (folder / "repeated.npy").exists():
+        losses = np.load(folder / "repeated.npy", allow_pickle=False)
+        last = timed[-1]
+        state = State.of(under("weights", last.note.after), under("state", last.note.after))
+        found = auditor.repeated(found, state, last.batches[0], losses)
     for place, x, logits in _asked(job, folder):
         weights = read_arrays(folder / "weights.npz")
         found = auditor.predictions(found, place, weights, x, logits, EVALUATION_BATCH)

@@ -40,6 +40,8 @@ from .records import (
     one_line,
 )
 
+_REPEATED = 12  # times
+
 Stage = Callable[[np.ndarray], list[Batch]]  # of the rows of a block, [steps, batch]
 
 
@@ -97,6 +99,10 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     if job.audits:  # the same rows again, in another order
         again = _predict(trainer, test.x[: notes.ASKED_AGAIN][::-1], job.execution.dtype)
         np.save(folder / "again.npy", again)
+    if job.audits and notes.dropouts(job.model):
+        first = blocks(order[-1], job.steps_per_block)[-1][:1]  # of the last block
+        repeated = trainer.train(feed(np.repeat(first, _REPEATED, axis=0)))
+        np.save(folder / "repeated.npy", repeated)
     scores = _score(job, logits, test.y)
     emit(Finished(metrics=scores, peak_rss_mb=peak_rss_mb()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,9 @@ _HIDDEN = (
     layers.Tanh(),
 )
 _DROPPING = (
-    layers.Dense(name="first", units=7),
+    layers.Dense(name="first", units=32),
     layers.Dropout(name="drop1", rate=0.25),
-    layers.Dense(name="second", units=7),
+    layers.Dense(name="second", units=32),
     layers.Dropout(name="drop2", rate=0.25),
 )
 
@@ -140,11 +139,3 @@ class Data:
         found = of_bench.judge_entrant(Entrant(what, entrant, [records]))
         assert found.blocks == 2 * len(what.feeds)
         return found
-
-
-def adapters(names: list[str], folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the names of mutants and the paths of their adapters."""
-    from mutants.timed import write
-
-    for name in names:
-        yield name, write(name, folder)

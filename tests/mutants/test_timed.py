@@ -11,52 +11,23 @@ import numpy as np
 import pytest
 
 from bakeoff import backends
-from bakeoff.backends.contract import Execution, Trainer, Weights
+from bakeoff.backends.contract import Trainer, Weights
 from bakeoff.bench.parity import probes
 from bakeoff.bench.parity.ladder import climb
 from bakeoff.bench.worker.draw import draw
 from bakeoff.bench.worker.evidence import Evidence, Probe, collect
-from bakeoff.models import Model, layers, losses, optimizers
+from bakeoff.models import Model
 from bakeoff.models.init import initial_weights
-from bakeoff.models.schedules import ExponentialDecay
+from mutants.driving import BATCH, DROPPING, FLOAT32, NORMALIZED
 from mutants.timed import CONTROLS, MUTANTS, adapter, mutants_of, write
 from mutants.timed.wrapper import Phase
 
-_FLOAT32 = Execution(device="cpu", dtype="float32", mode="eager", threads=1)
 _STEPS = 22  # of the laboratory: 20 one by one, and two in one call
-_BATCH = 48  # large for every mutant
-_SPLIT = 5 * _BATCH
+_SPLIT = 5 * BATCH
 _BLOCKS = (1, 5, 30, 2, 40, 25)
 _VISIBLE = 2.0**-15  # of the largest number of an array: far from rounding, near to float16's
 
-_HEAD = layers.Dense(name="head", units=3)
-_HIDDEN = (
-    layers.Dense(name="hidden", units=7, use_bias=False),
-    layers.BatchNorm(name="norm"),
-    layers.Tanh(),
-)
-_DROPPING = (
-    layers.Dense(name="first", units=7),
-    layers.Dropout(name="drop1", rate=0.25),
-    layers.Dense(name="second", units=7),
-    layers.Dropout(name="drop2", rate=0.25),
-)
-
-
-def _model(name: str, body: tuple[layers.Layer, ...]) -> Model:
-    """Return a model that has all that the mutants are wrong about."""
-    optimizer = optimizers.SGD(
-        learning_rate=0.0625,
-        momentum=0.875,
-        weight_decay=0.015625,
-        clip_value=0.03125,
-        schedule=ExponentialDecay(steps=64, warmup_steps=8),
-    )
-    loss = losses.SoftmaxCrossEntropy()
-    return Model(name=name, input=(4,), layers=(*body, _HEAD), loss=loss, optimizer=optimizer)
-
-
-_MODELS = {"normalized": _model("normalized", _HIDDEN), "dropping": _model("dropping", _DROPPING)}
+_MODELS = {model.name: model for model in (NORMALIZED, DROPPING)}
 
 
 def _model_of(phase: Phase) -> Model:
@@ -70,7 +41,7 @@ def _probe(model: str) -> Probe:
 
 @cache
 def _evidence_of_the_real(model: str) -> Evidence:
-    return collect(backends.load("numpy"), _probe(model), _FLOAT32)
+    return collect(backends.load("numpy"), _probe(model), FLOAT32)
 
 
 def test_there_are_enough_mutants() -> None:
@@ -87,7 +58,7 @@ def test_the_laboratory_passes_what_is_right(model: str) -> None:
 @pytest.mark.parametrize("name", [*MUTANTS, *CONTROLS])
 def test_the_laboratory_passes_a_mutant(name: str) -> None:
     model = _model_of((MUTANTS | CONTROLS)[name].phase).name
-    found = collect(adapter(name), _probe(model), _FLOAT32)
+    found = collect(adapter(name), _probe(model), FLOAT32)
     assert all(check.passes for check in climb(_probe(model), found, "float32"))
 
 
@@ -128,7 +99,7 @@ def _build(adapter: Any, phase: Phase, state: Weights | None = None) -> Trainer:
     weights = initial_weights(model, 1, "float32")
     if state:
         weights = {name: state.pop(name) for name in weights}
-    return adapter.build(model, weights, _FLOAT32, seed=0, state=state)
+    return adapter.build(model, weights, FLOAT32, seed=0, state=state)
 
 
 def _split(model: Model) -> tuple[np.ndarray, np.ndarray]:
@@ -147,9 +118,9 @@ def _trained(adapter: Any, phase: Phase, feed_of: Any, state: Weights | None = N
     feed, rng = feed_of(trainer, x, y), np.random.default_rng(0)
     history = [_look(trainer)]
     for steps in _BLOCKS:
-        order = np.stack([rng.permutation(_SPLIT)[:_BATCH] for _ in range(steps)])
+        order = np.stack([rng.permutation(_SPLIT)[:BATCH] for _ in range(steps)])
         history += [{"losses": trainer.train(feed(order))}, _look(trainer)]
-        history.append({"logits": trainer.predict(x[:_BATCH])})
+        history.append({"logits": trainer.predict(x[:BATCH])})
     return history
 
 
@@ -164,7 +135,7 @@ def _holding(trainer: Any, x: np.ndarray, y: np.ndarray) -> Any:
 def _predicted(adapter: Any) -> list[Weights]:
     """Return what is predicted for other rows each time, and for the same in another order."""
     trainer, (x, _) = _build(adapter, "infer"), _split(_model_of("infer"))
-    chosen = [x[:_BATCH], x[-_BATCH:], x[:_BATCH], x[:_BATCH][::-1], np.roll(x[:_BATCH], -1, 0)]
+    chosen = [x[:BATCH], x[-BATCH:], x[:BATCH], x[:BATCH][::-1], np.roll(x[:BATCH], -1, 0)]
     chosen[4][0] = chosen[0][0]  # another input that begins alike
     return [{"logits": logits} for logits in [trainer.predict(rows.copy()) for rows in chosen]]
 
@@ -173,7 +144,7 @@ def _predicted(adapter: Any) -> list[Weights]:
 def _checkpoint() -> Weights:
     trainer = _build(adapter("only_wrapped"), "resume")
     x, y = _split(_model_of("resume"))
-    trainer.train([trainer.stage(x[:_BATCH], y[:_BATCH], None)] * 40)
+    trainer.train([trainer.stage(x[:BATCH], y[:BATCH], None)] * 40)
     return _look(trainer)
 
 
