@@ -180,6 +180,8 @@ def of_certificates(entries: Sequence[Entry], parts: Sequence[str]) -> Table | N
         _text("backend", lambda entry: wording.label(entry, parts)),
         _text("verdict", lambda entry: entry.parity.verdict),
         *(Column(name, partial(_rung, name=name)) for name in names),
+        _text("in float64", wording.in_float64),
+        _text("audits", wording.audits),
         _text("worst", lambda entry: wording.plain(entry.parity.worst) or formatting.DASH),
         _text(
             "deviations", lambda e: wording.plain("; ".join(e.parity.deviations)) or formatting.DASH
@@ -187,7 +189,9 @@ def of_certificates(entries: Sequence[Entry], parts: Sequence[str]) -> Table | N
         _text("certificate", lambda entry: wording.plain(entry.parity.certificate)[:12]),
     ]
     return (
-        table("Parity certificates", columns, reversed(certified.values())) if certified else None
+        table("Certificates and audits", columns, reversed(certified.values()))
+        if certified
+        else None
     )
 
 

@@ -39,10 +39,11 @@ def caveat(summary: Summary) -> str:
     bounds = sorted({entry.parity.allowed for entry in summary.entries if entry.parity})
     times = " or ".join(f"{bound:g}" for bound in bounds) or "a number of"
     return (
-        "A speed is compared only if its parity certificate passes: on the same weights, data and "
+        "A speed is compared only if its parity certificates pass: on the same weights, data and "
         "masks the backend computes what NumPy computes in float64, to within "
-        f"{times} times the rounding noise that was measured on that very net. Parity is the worst "
-        "error found, in units of that noise."
+        f"{times} times the rounding noise that was measured on that very net; and if audits of "
+        "the very processes that were timed, in blocks of steps drawn at random, find the same. "
+        "Parity is the worst error of the certificate, in units of that noise."
     )
 
 
@@ -112,6 +113,26 @@ def parity(entry: Entry) -> str:
     return "FAIL" if entry.parity.verdict == "fail" else entry.parity.verdict
 
 
+def in_float64(entry: Entry) -> str:
+    """Say what the certificate in float64 says, of an entry in another dtype."""
+    if entry.parity_float64 is None:
+        return formatting.DASH
+    passes = entry.parity_float64.verdict == "pass"
+    verdict = entry.parity_float64.verdict
+    return formatting.noise(entry.parity_float64.noise_ratio) if passes else str(verdict)
+
+
+def audits(entry: Entry) -> str:
+    """Say how much was audited, and what was found."""
+    found = entry.audits
+    if found is None:
+        return formatting.DASH
+    looked = f"{found.blocks} blocks, {found.steps} steps"
+    undecided = f", {found.undecided} undecided" if found.undecided else ""
+    worst = "FAIL" if found.failure else formatting.noise(found.worst)
+    return f"{worst} ({looked}{undecided})"
+
+
 def reason(entry: Entry) -> str | None:
     """Say why one did not finish, or may not be compared; None if all is well."""
     if entry.status != "ok":
@@ -123,8 +144,7 @@ def reason(entry: Entry) -> str | None:
     reasons = [entry.parity.reason if entry.parity.verdict != "pass" else ""]
     if entry.parity_float64 and entry.parity_float64.verdict in ("fail", "error"):
         reasons.append(f"in float64: {entry.parity_float64.reason}")
-    if entry.audits:
-        reasons.append(entry.audits.failure)
+    reasons.append(entry.audits.failure if entry.audits else "no audit was made of it")
     return plain(f"not comparable: {next(filter(None, reasons), 'no certificate passes')}")
 
 
@@ -204,7 +224,7 @@ def _speed(entries: Sequence[Entry], comparisons: Sequence[Comparison], where: s
     ranked = ranking(entries)
     if not ranked:
         if any(entry.samples_per_second for entry in entries):
-            return f"{place}No speed is comparable: no certificate passes"
+            return f"{place}No speed is comparable: no backend passes its certificates and audits"
         return (
             f"{place}No speed: nothing was trained after the first block, which holds compilation"
         )
@@ -275,12 +295,17 @@ def _equivalence(facts: WorkloadFacts, rows: Sequence[Row]) -> str:
     ]
     if not rungs:
         return ""
-    same = list(dict.fromkeys(name for name, rung in rungs if rung.passes))
-    rest = list(dict.fromkeys(name for name, rung in rungs if not rung.passes))
+    same, unsure, other = (
+        list(dict.fromkeys(name for name, rung in rungs if rung.passes is passes))
+        for passes in (True, None, False)
+    )
     margin = formatting.margin(facts.metric, max(rung.margin or 0.0 for _, rung in rungs))
     equivalent = f"equivalent to numpy's within {margin}"
-    if not rest:
+    if not unsure and not other:
         return f", {equivalent}"
-    if not same:
+    if not same and not other:
         return f", not shown to be {equivalent}"
-    return f", {equivalent} for {listing(same)}, not shown for {listing(rest)}"
+    phrases = [f"{equivalent} for {listing(same)}"] if same else []
+    phrases += [f"not shown to be {equivalent} for {listing(unsure)}"] if unsure else []
+    phrases += [f"shown to differ from numpy's by more for {listing(other)}"] if other else []
+    return f", {', '.join(phrases)}"

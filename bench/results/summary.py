@@ -356,23 +356,24 @@ def read(path: Path) -> Summary:
 
 
 def is_comparable(entry: Entry) -> bool:
-    """Say whether all that was judged of an entry passes, its certificate at least."""
-    certificates = [entry.parity, entry.parity_float64]
-    verdicts = [parity.verdict for parity in certificates if parity]
-    audits = entry.audits
+    """Say whether an entry finished, its certificates pass, and its audits found no fault."""
+    in_float64 = entry.parity_float64
     return (
-        entry.status == "ok"
-        and entry.parity is not None
-        and entry.parity.verdict == "pass"
-        and not {"fail", "error"} & set(verdicts)
-        and (audits is None or not audits.failure)
+        _is_certified(entry)
+        and (in_float64 is None or in_float64.verdict not in ("fail", "error"))
+        and entry.audits is not None
+        and not entry.audits.failure
     )
+
+
+def _is_certified(entry: Entry) -> bool:
+    return entry.status == "ok" and entry.parity is not None and entry.parity.verdict == "pass"
 
 
 def _judged_by_certificates(summary: Summary) -> Summary:
     """Say of every entry what a version without audits said of it."""
-    rows = [replace(row, comparable=is_comparable(row)) for row in summary.rows]
-    measurements = [replace(m, comparable=is_comparable(m)) for m in summary.measurements]
+    rows = [replace(row, comparable=_is_certified(row)) for row in summary.rows]
+    measurements = [replace(m, comparable=_is_certified(m)) for m in summary.measurements]
     return replace(summary, rows=rows, measurements=measurements)
 
 

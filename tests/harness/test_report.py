@@ -129,7 +129,7 @@ def test_a_report_of_no_result_has_no_figure_that_reads_as_one(
 ) -> None:
     """What every report says has the rules' own numbers alone; a `1.3x` there is nobody's."""
     text = render(_summary())
-    assert "the worst error found" in text
+    assert "the worst error of the certificate" in text
     assert not re.findall(r"[0-9]x\b|[0-9] samples/s", text)
 
 
@@ -140,7 +140,7 @@ def test_every_rendering_has_the_numbers_and_the_caveat(mixed: Summary, render: 
         assert said in text
     assert "torch is fastest: 4.00x as fast as numpy (95 % interval 3.27 to 4.89)" in text
     assert "One seed" in text
-    assert "only if its parity certificate passes" in text
+    assert "only if its parity certificates pass" in text
 
 
 def test_the_terminal_fits_80_columns_and_cuts_nothing(mixed: Summary) -> None:
@@ -239,7 +239,7 @@ def test_no_certificate_no_ranking() -> None:
         msgspec.structs.replace(_row("w", name), parity=None, comparable=False) for name in "ab"
     ]
     text = markdown.render(_summary(*rows))
-    assert "No speed is comparable: no certificate passes" in text
+    assert "No speed is comparable: no backend passes its certificates and audits" in text
 
 
 def test_rows_too_short_for_a_speed_have_finished_all_the_same() -> None:
@@ -288,9 +288,16 @@ def test_accuracies_are_said_to_be_equivalent_only_if_that_is_shown() -> None:
     unsure = msgspec.structs.replace(rows[2].parity, rungs=[rung])
     rows[2] = msgspec.structs.replace(rows[2], parity=unsure)
     text = markdown.render(_summary(*rows))
-    assert "equivalent to numpy's within 0.5 points for torch, not shown for jax." in text
+    margin = "numpy's within 0.5 points"
+    shown = f"equivalent to {margin} for torch, not shown to be equivalent to {margin} for jax."
+    assert shown in text
     text = markdown.render(_summary(rows[0], rows[2]))
     assert "not shown to be equivalent to numpy's within 0.5 points." in text
+    other = msgspec.structs.replace(rung, passes=False)
+    differs = msgspec.structs.replace(unsure, rungs=[other], verdict="fail")
+    rows[2] = msgspec.structs.replace(rows[2], parity=differs, comparable=False)
+    text = markdown.render(_summary(*rows))
+    assert "for torch, shown to differ from numpy's by more for jax." in text
 
 
 @pytest.mark.parametrize(
@@ -318,7 +325,7 @@ def test_a_benchmark_is_a_section_per_phase() -> None:
     ]  # fmt: skip
     names = [table.name for table in found[0].tables]
     assert names == ["Results", "Backends compared", "Adapters against nets written by hand",
-                     "NumPy against libraries of pure Python", "Parity certificates"]  # fmt: skip
+                     "NumPy against libraries of pure Python", "Certificates and audits"]  # fmt: skip
     assert len(found[0].tables[0].lines) == 6 * 4
     assert (
         "batch 1: jax is fastest of 3: 2.11x as fast as numpy (95 % interval" in found[0].headline
