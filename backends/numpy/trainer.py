@@ -47,8 +47,8 @@ class Trainer:
     def train(self, batches: Iterable[_Batch]) -> Array:
         means = []
         for batch in batches:
-            means.append(self._derive(batch))
-            self._update()
+            means.append(self.derive(batch))
+            self.update()
         return np.array(means, self.parameters.flat.dtype)
 
     def split(self, batch: _Batch) -> dict[str, float]:
@@ -58,12 +58,12 @@ class Trainer:
         times.append(perf_counter())
         plan.network.backward(dlogits)
         times.append(perf_counter())
-        self._update()
+        self.update()
         times.append(perf_counter())
         return dict(zip(("forward", "backward", "update"), np.diff(times).tolist(), strict=True))
 
     def gradients(self, batch: _Batch) -> tuple[float, Weights]:
-        loss = float(self._derive(batch))
+        loss = float(self.derive(batch))
         return loss, {name: g.copy() for name, g in self.parameters.gradients.items()}
 
     def activations(self, batch: _Batch) -> dict[str, Array]:
@@ -102,13 +102,14 @@ class Trainer:
         mean, dlogits = plan.loss(y)
         return plan, mean, dlogits
 
-    def _derive(self, batch: _Batch) -> Any:
-        """Compute the mean loss, which is returned, and all gradients."""
+    def derive(self, batch: _Batch) -> Any:
+        """Compute the mean loss, which is returned, and all gradients: half of a step."""
         plan, mean, dlogits = self._forward(batch)
         plan.network.backward(dlogits)
         return mean
 
-    def _update(self) -> None:
+    def update(self) -> None:
+        """Take the step along the gradients that were derived: the other half."""
         parameters = self.parameters
         take_step(
             self._model.optimizer,

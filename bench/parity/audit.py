@@ -10,27 +10,27 @@ are the model; they look at outputs alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import structs
 
 from ...backends.contract import Deviation, DType, Weights
 from ...models import Model
-from ...models.init import dropout_masks
 from ..results.summary import Audits
 from ..worker.evidence import Evidence, under
 from ..worker.notes import Note
 from . import dropout
-from .formulas import FLOAT64, Batch, State
+from .formulas import Batch, State
 from .ladder import BEYOND, Check, compare
-from .noise import MULTIPLE, UNIT, Meter
-from .replay import Replays, follow, predictions
+from .noise import MULTIPLE, UNIT
+from .replay import Relative, Replays, predictions, proved
 from .tolerance import Expected, Oracle
 
 _ROWS = 64  # of predictions
-_FLOPS = 2e9  # what the formulas may spend on one step: else it is of fewer samples
+
+T = TypeVar("T")
 
 
 class Timed(NamedTuple):
@@ -49,8 +49,8 @@ class Auditor:
     def __init__(self, model: Model, dtype: DType) -> None:
         self._model, self._dtype = model, dtype
         self._has_dropout = bool(dropout.dropouts(model))
-        self._first: tuple[Evidence, Replays] | None = None  # every backend has the same
-        self._proved = False
+        self._first: tuple[Evidence, Any] | None = None  # every backend has the same
+        self._noise: Relative | None = None
 
     def process(
         self,
@@ -63,19 +63,20 @@ class Auditor:
         masks = dropout.Masks(self._model, self._dtype)
         for block in blocks:
             start = State.of(under("weights", block.note.before), under("state", block.note.before))
-            if not self._proved:
-                self._prove(start, block.batches[0])
+            if self._noise is None:
+                self._noise = proved(self._model, start, block.batches[0])
             found = structs.replace(
                 found, blocks=found.blocks + 1, steps=found.steps + len(block.batches)
             )
             if self._has_dropout:
+                after = State.of(
+                    under("weights", block.note.after), under("state", block.note.after)
+                )
+                replays = self._once(block, self._drawing, start)
                 oddities = [
                     *masks.judge(block.note, block.batches[0][0]),
-                    *dropout.judge_block(
-                        self._model, start, block.batches, block.losses,
-                        block.note.after, self._dtype,
-                    ),
-                ]  # fmt: skip
+                    *dropout.judge_block(start, replays, block.losses, after),
+                ]
                 found = _with_oddities(found, block.place, oddities)
             else:
                 found = self._replayed(found, start, block, deviations)
@@ -135,7 +136,7 @@ class Auditor:
     ) -> Audits:
         """Judge a block by its replays, and if that fails by those that look for kinks."""
         oracle = Oracle(self._model, self._dtype, deviations=deviations)
-        replays = self._replays(start, block)
+        replays = self._once(block, self._exact, start)
         actual = {"losses": block.losses.astype(self._dtype), **block.note.after}
         for careful in (False, True):
             expected = replays.expected(careful=careful)
@@ -147,30 +148,20 @@ class Auditor:
                 break
         return structs.replace(judged, undecided=judged.undecided + (not expected.decides))
 
-    def _replays(self, start: State, block: Timed) -> Replays:
+    def _once(self, block: Timed, make: Callable[[Timed, State], T], start: State) -> T:
+        """Return what replays a block; the first one's is made once, as every backend has it."""
         if not block.is_first:
-            return Replays(self._model, start, block.batches, self._dtype)
+            return make(block, start)
         if self._first is None or not _equal(self._first[0], block.note.before):
-            replays = Replays(self._model, start, block.batches, self._dtype)
-            self._first = block.note.before, replays
-        return self._first[1]
+            self._first = block.note.before, make(block, start)
+        return self._first[1]  # type: ignore[no-any-return]
 
-    def _prove(self, state: State, batch: Batch) -> None:
-        """Hold the plan to the formulas, in float64, on one step from here."""
-        x, y, _ = batch
-        rows = slice(max(2, int(_FLOPS / (self._model.cost.training_flops or 1))))
-        x, y = x[rows].astype(np.float64), y[rows]
-        masks = dropout_masks(self._model, len(x), seed=0, step=0)
-        part = x, y if y.dtype.kind == "i" else y.astype(np.float64), masks
-        noises = Meter(self._model, "float64", careful=False).training(state, [part])
-        expected = Oracle(self._model, "float64").after(state, [part], noises)
-        planned = follow(self._model, state, [part], FLOAT64, {1})
-        actual = {**planned.states[1].arrays, "losses": planned.losses}
-        actual["state/step"] = np.array(planned.states[1].step)
-        for check in compare("block", 1, actual, expected, "float64"):
-            if not check.passes:
-                raise RuntimeError(f"the plan does not follow the formulas: {check}")
-        self._proved = True
+    def _exact(self, block: Timed, start: State) -> Replays:
+        assert self._noise is not None
+        return Replays(self._model, start, block.batches, self._dtype, self._noise)
+
+    def _drawing(self, block: Timed, start: State) -> list[dropout.Course]:
+        return dropout.replays_of(self._model, start, block.batches, self._dtype)
 
 
 def _with_oddities(found: Audits, place: str, oddities: Sequence[dropout.Oddity]) -> Audits:

@@ -13,16 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...backends.contract import DType, Execution, Weights
+from ...backends.contract import DType, Execution
 from ...models import Model
 from ...models.layers import Dropout
-from ..worker.evidence import under
 from ..worker.notes import Note, dropouts
 from .formulas import Batch, State
 from .noise import MULTIPLE, UNIT
 from .replay import Course, follow
 
-REPLAYS = 12
+_REPLAYS = 12
 _ERRORS = 6.0  # standard errors of a proportion of the normal: 2e-9
 _SPREADS = 9.0  # standard deviations, estimated from the replays: t with 11 degrees: 1e-6
 _FLOOR = 1e-3  # of a logarithm or a cosine: less is no fault of a mask
@@ -36,6 +35,13 @@ class Oddity(NamedTuple):
     words: str
 
 
+class Mask(NamedTuple):
+    """Which elements were kept, of those that were not zero before."""
+
+    kept: np.ndarray
+    alive: np.ndarray
+
+
 class Masks:
     """Judges the masks of one process, block after block."""
 
@@ -43,7 +49,7 @@ class Masks:
         rates = {n.key: n.layer.rate for n in model.walk() if isinstance(n.layer, Dropout)}
         self._drops = [(before, key, rates[key]) for before, key in dropouts(model)]
         self._dtype = dtype
-        self._last: dict[str, np.ndarray] = {}
+        self._last: dict[str, Mask] = {}
         self._kept: dict[str, list[np.ndarray]] = {}
 
     def judge(self, note: Note, x: np.ndarray) -> Iterator[Oddity]:
@@ -54,9 +60,9 @@ class Masks:
             above = yield from self._one(key, rate, given, note.seen[key], above)
 
     def _one(
-        self, key: str, rate: float, x: np.ndarray, y: np.ndarray, above: np.ndarray | None
-    ) -> Generator[Oddity, None, np.ndarray]:
-        """Judge one mask, beside that of the dropout above it; return which elements it kept."""
+        self, key: str, rate: float, x: np.ndarray, y: np.ndarray, above: Mask | None
+    ) -> Generator[Oddity, None, Mask]:
+        """Judge one mask, beside that of the dropout above it; return it."""
         shape = len(x), -1
         x, y = x.reshape(shape), y.reshape(shape)
         alive, kept = x != 0, y != 0
@@ -76,12 +82,12 @@ class Masks:
             "in one feature and the next": _neighbours(kept.T, alive.T),
         }
         for which, other in (("in two blocks", self._last.get(key)), ("in two layers", above)):
-            if other is not None and other.shape == kept.shape:
-                pairs[which] = (kept == other)[alive]
-        self._last[key] = kept
+            if other is not None and other.kept.shape == kept.shape:
+                pairs[which] = (kept == other.kept)[alive & other.alive]
+        self._last[key] = Mask(kept, alive)
         for which, agrees in pairs.items():
             yield _proportion(f"{key} drops alike {which}", agrees, alike)
-        return kept
+        return self._last[key]
 
 
 def _neighbours(kept: np.ndarray, alive: np.ndarray) -> np.ndarray:
@@ -102,30 +108,22 @@ def _proportion(what: str, found: np.ndarray, expected: float) -> Oddity:
 
 
 def judge_block(
-    model: Model,
-    start: State,
-    batches: Sequence[Batch],
-    losses: np.ndarray,
-    after: Weights,
-    dtype: DType,
+    start: State, replays: Sequence[Course], losses: np.ndarray, after: State
 ) -> Iterator[Oddity]:
     """Yield how far the losses and the moves of a block are from those of replays."""
-    replays = _replays(model, start, batches, dtype)
     yield _spread("mean loss", float(np.mean(losses)), [float(np.mean(r.losses)) for r in replays])
     for step, loss in enumerate(losses):
         of_step = [float(r.losses[step]) for r in replays]
         yield _spread(f"loss of step {step + 1}", float(loss), of_step)
-    ends = _moves(model, start, under("weights", after))
-    others = [_moves(model, start, _end(r).weights) for r in replays]
-    for name, move in ends.items():
-        moves = [other[name] for other in others]
+    taken = float(after.step - start.step)
+    yield Oddity(abs(taken - len(losses)), f"{taken:g} steps are counted, expected {len(losses)}")
+    ends = [replayed.states[len(losses)].arrays for replayed in replays]
+    for name, before in start.arrays.items():
+        move, moves = after.arrays[name] - before, [end[name] - before for end in ends]
+        mean, count = np.mean(moves, axis=0), len(moves)
         for what, measure in _MEASURES.items():
-            mean = np.mean(moves, axis=0)
-            yield _spread(
-                f"{what} of the move of {name}",
-                measure(move, mean),
-                [measure(m, (mean * REPLAYS - m) / (REPLAYS - 1)) for m in moves],
-            )
+            others = [measure(m, (mean * count - m) / (count - 1)) for m in moves]
+            yield _spread(f"{what} of the move of {name}", measure(move, mean), others)
 
 
 def judge_repeated(
@@ -135,7 +133,7 @@ def judge_repeated(
 
     Its loss falls smoothly under one mask, and jumps where each step has its own.
     """
-    replays = _replays(model, start, [batch] * len(losses), dtype)
+    replays = replays_of(model, start, [batch] * len(losses), dtype)
     yield _spread(
         "roughness of the losses", _roughness(losses), [_roughness(r.losses) for r in replays]
     )
@@ -146,23 +144,13 @@ def _roughness(losses: np.ndarray) -> float:
     return float(np.log(np.std(np.diff(losses, 2)) + 1e-300))
 
 
-def _replays(model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> list[Course]:
+def replays_of(model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> list[Course]:
     """Return trainings that draw their own masks."""
     execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
     return [
         follow(model, start, batches, execution, {len(batches)}, seed=seed)
-        for seed in range(1, REPLAYS + 1)
+        for seed in range(1, _REPLAYS + 1)
     ]
-
-
-def _end(course: Course) -> State:
-    return course.states[len(course.losses)]
-
-
-def _moves(model: Model, start: State, weights: Weights) -> Weights:
-    return {
-        name: weights[name].astype(np.float64) - start.weights[name] for name in model.trainable
-    }
 
 
 def _length(move: np.ndarray, mean: np.ndarray) -> float:

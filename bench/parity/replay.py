@@ -3,13 +3,14 @@
 The oracle is the plan that the NumPy backend trains with, in float64: it is many times as fast as
 the formulas, to which an audit holds it first. What rounding makes of a whole block is measured:
 the same plan in the precision that is judged, with every weight disturbed by a few of its roundings
-before each step. So the spread of these replays grows as the net's own chaos does. Where it has
+before each step, and every gradient by the noise of its sums, which others take in other orders
+(`noise`). So the spread of these replays grows as the net's own chaos does. Where it has
 outgrown half of what the last step moved, the block does not decide whether that step was taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,13 +19,19 @@ import numpy as np
 from ...backends import numpy as plan
 from ...backends.contract import DType, Execution, Weights
 from ...models import Model
-from .formulas import FLOAT64, Batch, State
-from .noise import MULTIPLE, UNIT
-from .tolerance import Expected
+from ...models.init import dropout_masks
+from .formulas import FLOAT64, Batch, Formulas, State
+from .ladder import compare
+from .noise import MULTIPLE, UNIT, Meter
+from .tolerance import Expected, Oracle
 
+_FLOPS = 2e9  # what the formulas may spend on one step
 _REPLAYS, _CAREFUL_REPLAYS = 3, 12
 _DISTURBED_BY = 4  # roundings of a weight, before each step: as many as one step makes of it
 _KICKED_BY = 16  # of them, to meet the kinks
+
+
+Relative = Mapping[str, float]  # noise, in roundings of a tensor's largest element
 
 
 class Course(NamedTuple):
@@ -45,8 +52,11 @@ class Replay(NamedTuple):
 class Replays:
     """All replays of one block of steps, on these batches, from a state; made when asked for."""
 
-    def __init__(self, model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> None:
+    def __init__(
+        self, model: Model, start: State, batches: Sequence[Batch], dtype: DType, noise: Relative
+    ) -> None:
         self._model, self._start, self._batches, self._dtype = model, start, batches, dtype
+        self._noise = noise
         self._marks = {len(batches) - back for back in (0, 1)}
 
     def expected(self, *, careful: bool = False) -> Replay:
@@ -70,14 +80,16 @@ class Replays:
         unit, exact = UNIT[self._dtype], self._exact
         losses = exact.losses[:steps]
         spreads = [(MULTIPLE, self._disturbed), *([(2, self._kicked)] if careful else [])]
-        off = unit * np.maximum.accumulate(np.abs(losses)) * MULTIPLE
+        loss_unit = unit * max(1.0, self._noise["loss"])
+        off = MULTIPLE * loss_unit * np.maximum.accumulate(np.abs(losses))
         for times, courses in spreads:
             apart = np.max([np.abs(course.losses[:steps] - losses) for course in courses], axis=0)
             off = np.maximum(off, times * np.maximum.accumulate(apart))
         before = exact.states[steps - 1].arrays
         arrays, decides = {}, False
         for name, value in exact.states[steps].arrays.items():
-            allowed = MULTIPLE * unit * _largest(value)
+            moving = self._noise.get(name.replace("weights/", "statistics/"), 1.0)
+            allowed = MULTIPLE * unit * moving * _largest(value)
             for times, courses in spreads:
                 apart = max(_largest(c.states[steps].arrays[name] - value) for c in courses)
                 allowed = max(allowed, times * apart)
@@ -103,7 +115,7 @@ class Replays:
         return [
             follow(
                 self._model, self._start, self._batches, execution, self._marks,
-                seed=seed, roundings=roundings,
+                seed=seed, roundings=roundings, noise=self._noise,
             )
             for seed in range(count)
         ]  # fmt: skip
@@ -118,11 +130,13 @@ def follow(
     *,
     seed: int = 0,
     roundings: int = 0,
+    noise: Relative | None = None,
 ) -> Course:
     """Train with the plan; the states behind as many steps as are `marks` are kept.
 
     `seed` is for the masks that it draws, and for what disturbs every weight before each step, by
-    as many of its roundings at most.
+    as many of its roundings at most, and every gradient, by its `noise` and as many times more as
+    these are more than the usual.
     """
     dtype = np.dtype(execution.dtype)
     slots = {**_cast(start.slots, dtype), "step": np.array(start.step)}
@@ -136,7 +150,13 @@ def follow(
             trainable = trainer.parameters.flat
             trainable *= (1 + unit * rng.uniform(-1, 1, trainable.shape)).astype(dtype)
         targets = y if y.dtype.kind == "i" else y.astype(dtype)
-        losses.append(float(trainer.train([(x.astype(dtype), targets, masks)])[0]))
+        losses.append(float(trainer.derive((x.astype(dtype), targets, masks))))
+        if noise:
+            size = roundings / _DISTURBED_BY * UNIT[execution.dtype]
+            for name, gradient in trainer.parameters.gradients.items():
+                scale = size * noise[f"gradients/{name}"] * _largest(gradient)
+                gradient += (scale * rng.uniform(-1, 1, gradient.shape)).astype(dtype)
+        trainer.update()
         if len(losses) in marks:
             states[len(losses)] = State.of(trainer.weights(), trainer.state())
     return Course(np.array(losses), states)
@@ -160,6 +180,33 @@ def predictions(model: Model, weights: Weights, x: np.ndarray, dtype: DType) -> 
     off = max(_largest(ask(execution, seed) - exact) for seed in range(_REPLAYS))
     allowed = MULTIPLE * max(off, UNIT[dtype] * _largest(exact))
     return Expected(exact, np.full(exact.shape, allowed))
+
+
+def proved(model: Model, state: State, batch: Batch) -> Relative:
+    """Hold the plan to the formulas, in float64, on one step; return the noise of that step.
+
+    A costly net is held on fewer samples; its sums over the batch are as much longer.
+    """
+    x, y, _ = batch
+    rows = max(2, min(len(x), int(_FLOPS / (model.cost.training_flops or 1))))
+    longer = len(x) / rows
+    x, y = x[:rows].astype(np.float64), y[:rows]
+    masks = dropout_masks(model, rows, seed=0, step=0)
+    part = x, y if y.dtype.kind == "i" else y.astype(np.float64), masks
+    noises = Meter(model, "float64", careful=False).training(state, [part])
+    expected = Oracle(model, "float64").after(state, [part], noises)
+    planned = follow(model, state, [part], FLOAT64, {1})
+    actual = {**planned.states[1].arrays, "losses": planned.losses}
+    actual["state/step"] = np.array(planned.states[1].step)
+    for check in compare("block", 1, actual, expected, "float64"):
+        if not check.passes:
+            raise RuntimeError(f"the plan does not follow the formulas: {check}")
+    derived = Formulas(model).derivatives(state, part)
+    unit = UNIT["float64"]
+    return {
+        name: longer * noise.rounding / (unit * (_largest(derived[name]) or 1.0))
+        for name, noise in noises[0].items()
+    }
 
 
 def _cast(arrays: Weights, dtype: np.dtype) -> Weights:

@@ -16,7 +16,7 @@ from ...models import Model
 from ..parity.audit import Auditor, Timed
 from ..parity.formulas import State
 from ..parity.judges import judges
-from ..parity.replay import Replays
+from ..parity.replay import Replays, proved
 from ..results.summary import Audits
 from ..worker import notes
 from ..worker.evidence import under
@@ -69,7 +69,8 @@ def plan(
         split = Split(dataset.train.x, dataset.train.y)
         start = State.of(weights, state) if state else State.start(model, weights)
         first = _batches(model, split, order[0][:steps], dtype)
-        steps = Replays(model, start, first, dtype).deciding_steps()
+        noise = proved(model, start, first[0])
+        steps = Replays(model, start, first, dtype, noise).deciding_steps()
     return Plan(steps, max(3, min(2 + math.ceil(_STRETCH / steps), int(affordable / steps))))
 
 

@@ -40,7 +40,7 @@ from .records import (
     one_line,
 )
 
-_REPEATED = 12  # times
+_REPEATED = 8  # times
 
 Stage = Callable[[np.ndarray], list[Batch]]  # of the rows of a block, [steps, batch]
 

@@ -325,7 +325,8 @@ def test_a_benchmark_is_a_section_per_phase() -> None:
     ]  # fmt: skip
     names = [table.name for table in found[0].tables]
     assert names == ["Results", "Backends compared", "Adapters against nets written by hand",
-                     "NumPy against libraries of pure Python", "Certificates and audits"]  # fmt: skip
+                     "NumPy against libraries of pure Python",
+                     "Certificates and audits"]  # fmt: skip
     assert len(found[0].tables[0].lines) == 6 * 4
     assert (
         "batch 1: jax is fastest of 3: 2.11x as fast as numpy (95 % interval" in found[0].headline
