@@ -62,7 +62,7 @@ class Auditor:
         found = found or Audits()
         masks = dropout.Masks(self._model, self._dtype)
         for block in blocks:
-            start = State.of(under("weights", block.note.before), under("state", block.note.before))
+            start = _state(block.note.before)
             if self._noise is None:
                 self._noise = proved(self._model, start, block.batches[0])
             found = structs.replace(
@@ -185,6 +185,10 @@ def _in_words(place: str, check: Check) -> str:
         return f"audit of {place}: {what} {check.problem}"
     size = "" if check.ratio >= BEYOND else f" ({check.ratio:.3g}x rounding noise)"
     return f"audit of {place}: {what} is {check.actual:.6g}, expected {check.expected:.6g}{size}"
+
+
+def _state(noted: Evidence) -> State:
+    return State.of(under("weights", noted), under("state", noted))
 
 
 def _exactly(value: np.ndarray) -> Expected:

@@ -22,7 +22,8 @@ from ....backends.contract import DType, Execution
 from ...worker.evidence import Evidence, Probe, collect
 from .. import probes
 from ..ablation import cause
-from ..ladder import Check, RungName, climb
+from ..ladder import BEYOND, Check, RungName, climb
+from ..noise import MULTIPLE
 from .models import MODELS
 from .mutations import MUTATIONS, Mutation
 
@@ -32,7 +33,8 @@ _STEPS = 4
 class Outcome(Struct, frozen=True):
     """How one backend fared in one dtype: what the ladder said first, why, and who agreed.
 
-    `mutation` is empty, and `expected` None, for the reference itself.
+    `worst` is the largest error of any check, in units of rounding noise. `mutation` is empty, and
+    `expected` None, for the reference itself.
     """
 
     mutation: str
@@ -41,6 +43,7 @@ class Outcome(Struct, frozen=True):
     first_failure: Check | None
     cause: str
     passed_by: list[str]
+    worst: float
 
     @property
     def is_right(self) -> bool:
@@ -106,6 +109,7 @@ def attempt(mutation: Mutation | None, model: str, dtype: DType) -> Outcome:
         first_failure=first_failure,
         cause=cause(probe, evidence, dtype, checks) if first_failure else "",
         passed_by=[name for name, agree in RIVALS.items() if agree(evidence, expected)],
+        worst=max(BEYOND if check.problem else check.ratio for check in checks),
     )
 
 
@@ -134,6 +138,8 @@ def print_self_test(console: Console) -> int:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         scores.add_row(comparator, caught, alarms, ", ".join(names[:_NAMED]) + more)
     console.print(scores)
+    for line in _separation(outcomes):
+        console.print(line, highlight=False)
     return int(not all(outcome.is_right for outcome in outcomes))
 
 
@@ -147,6 +153,20 @@ def _mutants(outcomes: list[Outcome]) -> Table:
         causes = dict.fromkeys(outcome.cause for outcome in of_it.values() if outcome.cause)
         table.add_row(name, *places, escape("; ".join(causes)))
     return table
+
+
+def _separation(outcomes: list[Outcome]) -> Iterator[str]:
+    """Yield how far what is right, and what is wrong, is from what is allowed."""
+    for what, chosen in (
+        ("without a mutation", [o.worst for o in outcomes if not o.mutation]),
+        ("with one", [o.worst for o in outcomes if o.mutation]),
+    ):
+        if chosen:
+            least, quarter, half, most = np.quantile(chosen, [0, 0.25, 0.5, 1])
+            yield (
+                f"{what}: worst error {least:.3g} to {most:.3g} times rounding noise, a quarter "
+                f"below {quarter:.3g}, half below {half:.3g}; {MULTIPLE} is allowed"
+            )
 
 
 def _place(outcome: Outcome) -> str:
