@@ -10,6 +10,8 @@ from .ladder import RUNGS, Check, RungName, climb
 from .mutants.mutations import LEAK, MUTATIONS, Mutation
 from .tolerance import Oracle
 
+_OF_NOISE = 0.01  # an error that is less of float32's noise is none of a float32 inside
+
 
 def cause(
     probe: Probe,
@@ -36,7 +38,10 @@ def cause(
         for suspect in _suspects(probe, failing)
     }
     if dtype == "float64" and len(RUNGS) not in heights.values():
-        heights[LEAK] = height(Oracle(probe.model, "float32", deviations=deviations))
+        rounded = Oracle(probe.model, "float32", deviations=deviations)
+        found = climb(probe, evidence, dtype, rounded, (failing,), careful=False)
+        if max(check.ratio for check in found) >= _OF_NOISE:
+            heights[LEAK] = height(rounded)
     best = max(heights.values(), default=0)
     if best <= RUNGS.index(failing):
         return ""

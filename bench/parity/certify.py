@@ -9,6 +9,8 @@ other file that the backend's process had loaded, outside of installed packages,
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from threading import Event
 from time import monotonic, sleep
 
 import msgspec
+import psutil
 
 from ...backends import NAMES
 from ...datasets.loading import cache_folder
@@ -35,6 +38,7 @@ from .judge import Claim, judge
 from .judges import judges
 
 _POLL_SECONDS = 0.02
+_TEMPORARY = "bakeoff-parity-"
 _ROOT = __package__.partition(".")[0]
 # The code that every certificate depends on; the probes are hashed as they are drawn.
 _JUDGING = {
@@ -176,13 +180,14 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     for index, claim in asked:
         folder = f"{claim.backend.name}-{claim.execution.threads}"
         together.setdefault(folder, []).append((index, claim))
+    _remove_what_the_dead_left()
     answers: Queue[tuple[int, Path]] = Queue()
     stop = Event()
     threads = max(claim.execution.threads for _, claim in asked)
     cores = max(1, machine.usable_cores() // threads)
     claims = dict(asked)
     with (
-        tempfile.TemporaryDirectory(prefix="bakeoff-parity-") as name,
+        tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-") as name,
         judges(len(asked)) as executor,
         ThreadPoolExecutor(cores) as pool,
     ):
@@ -207,6 +212,14 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
                 sleep(_POLL_SECONDS)
         finally:
             stop.set()
+
+
+def _remove_what_the_dead_left() -> None:
+    """Remove the folders of processes that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*-*"):
+        owner = folder.name.removeprefix(_TEMPORARY).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Interview:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import structs
 
 from ...backends.contract import Execution
@@ -15,7 +16,7 @@ from ..worker.files import read_arrays
 from ..worker.probe import Answer
 from .ablation import cause
 from .certificate import Certificate
-from .ladder import climb
+from .ladder import Diverged, climb
 from .tolerance import Oracle
 
 
@@ -46,7 +47,11 @@ def judge(claim: Claim, key: str, answer_file: Path) -> Certificate:
     evidence = read_arrays(answer_file.with_suffix(".npz"))
     dtype = claim.execution.dtype
     oracle = Oracle(claim.probe.model, dtype, deviations=answer.deviations)
-    checks = list(climb(claim.probe, evidence, dtype, oracle))
+    try:
+        with np.errstate(all="ignore"):
+            checks = list(climb(claim.probe, evidence, dtype, oracle))
+    except Diverged as diverged:
+        return structs.replace(judged, verdict="error", reason=str(diverged))
     judged = structs.replace(
         judged, checks=checks, deviations=[deviation.reason for deviation in oracle.deviations]
     )

@@ -21,6 +21,10 @@ RUNGS: tuple[RungName, ...] = get_args(RungName)
 _BEFORE_TRAINING: tuple[RungName, ...] = ("forward", "loss", "gradients")
 
 
+class Diverged(Exception):  # noqa: N818  a result with a reason
+    """The oracle's own training leaves the range of float64: no backend can be judged by it."""
+
+
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One tensor on one rung: how many times the noise its worst element is off.
 
@@ -57,10 +61,12 @@ def climb(
 
     With fewer `rungs`, only theirs: each is judged from the state that the backend reports, so no
     rung needs those below it, save that their evidence is whole. What is beyond the noise of the
-    oracle's own training is judged by that of the backend's own state, if one is `careful`.
+    oracle's own training is judged by that of the backend's own state, if one is `careful`. An
+    oracle of another dtype than the evidence allows the noise of its own. Raises Diverged.
     """
     oracle = oracle or Oracle(probe.model, dtype)
-    meters = [shared(probe, dtype), *([Meter(probe.model, dtype, careful=True)] if careful else [])]
+    meters: list[AnyMeter] = [shared(probe, oracle.dtype)]
+    meters += [Meter(probe.model, oracle.dtype, careful=True)] if careful else []
     if "weights" in rungs:
         exact = {name: Expected(w, np.zeros(w.shape)) for name, w in probe.weights.items()}
         yield from compare("weights", 0, under("weights", evidence), exact, dtype)
@@ -162,7 +168,10 @@ def _compare_one(
     if actual.dtype.name != dtype:
         return wrong(f"is {actual.dtype.name}, expected {dtype}")
     if not np.isfinite(expected).all():
-        return wrong("is not finite in the oracle itself: the training diverges")
+        raise Diverged(
+            f"the training diverges in the oracle itself: {tensor} is not finite at step {step}; "
+            "lower the learning rate"
+        )
     bad = ~np.isfinite(actual)
     if bad.any():
         place = np.argwhere(bad)[0].tolist()

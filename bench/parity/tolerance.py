@@ -44,7 +44,7 @@ class Oracle:
         adapter: Any = reference,
         deviations: Sequence[Deviation] = (),
     ) -> None:
-        self.model, self._dtype = model, dtype
+        self.model, self.dtype = model, dtype
         self._formulas = Formulas(model, adapter)
         optimizer = model.optimizer.__struct_config__.tag
         self.deviations = [d for d in deviations if d.dtype == dtype and optimizer in d.optimizers]
@@ -140,7 +140,7 @@ class Oracle:
         return {name: self._allowed(value, noises[name]) for name, value in exact.items()}
 
     def _allowed(self, value: np.ndarray, noise: Noise) -> Expected:
-        smooth = MULTIPLE * max(noise.rounding, UNIT[self._dtype] * _largest(value))
+        smooth = MULTIPLE * max(noise.rounding, UNIT[self.dtype] * _largest(value))
         kink = noise.kink if noise.kink > _KINK * smooth else 0.0
         return Expected(value, np.full(value.shape, smooth + kink))
 
@@ -149,11 +149,11 @@ class Oracle:
 
         Scalars are float64 in every execution; a bias correction 1 - βᵗ magnifies their rounding.
         """
-        allowed: np.ndarray = MULTIPLE * UNIT[self._dtype] * (np.abs(old) + np.abs(new))
+        allowed: np.ndarray = MULTIPLE * UNIT[self.dtype] * (np.abs(old) + np.abs(new))
         if name.startswith("weights/"):
             betas = (getattr(self.model.optimizer, beta, 0.0) for beta in ("beta1", "beta2"))
             magnified = sum(1 / (1 - beta**t) for beta in betas)
-            per_update = _UPDATE * UNIT[self._dtype] + UNIT["float64"] * magnified
+            per_update = _UPDATE * UNIT[self.dtype] + UNIT["float64"] * magnified
             allowed = allowed + MULTIPLE * per_update * np.abs(new - old)
         return allowed + self._deviating(name, old, new)
 
@@ -206,7 +206,7 @@ class Oracle:
         optimizer = self.model.optimizer
         coupled = not isinstance(optimizer, AdamW)
         decay = optimizer.weight_decay if coupled else 0.0
-        unit = MULTIPLE * UNIT[self._dtype]
+        unit = MULTIPLE * UNIT[self.dtype]
         return {
             name: off[name] + unit * (np.abs(g) + decay * np.abs(weights[name]))
             for name, g in clipped.items()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -345,3 +349,37 @@ def test_the_output_folder(bakeoff: Command, workload: Path) -> None:
     again = bakeoff("parity", workload, "--backend", "numpy", "--output", "out")
     assert again.code == 2
     assert "exists already" in again.err
+
+
+def test_a_training_that_diverges_in_the_oracle_is_nobody_s_fault(
+    bakeoff: Command, home: Path
+) -> None:
+    model = home / "wild.toml"
+    model.write_text(
+        """
+        name = "wild"
+        input = [3]
+        layers = [{ type = "dense", name = "output", units = 1 }]
+        loss = { type = "mse" }
+        optimizer = { type = "sgd", learning_rate = 1e30 }
+        """,
+        encoding="utf-8",
+    )
+    outcome = bakeoff("parity", model, "--backend", "numpy", "--dtype", "float64", "--no-cache")
+    assert outcome.code == 1, outcome.err
+    assert "error: the training diverges in the oracle itself" in outcome.out
+    assert "FAIL" not in outcome.out
+    assert "Warning" not in outcome.out + outcome.err
+
+
+def test_what_a_killed_parity_left_is_removed_by_the_next(
+    bakeoff: Command, workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, alive = (tmp_path / f"bakeoff-parity-{pid}-x" for pid in (gone.pid, os.getpid()))
+    left.mkdir()
+    alive.mkdir()
+    bakeoff("parity", workload, "--backend", "numpy", "--dtype", "float64", "--no-cache")
+    assert (left.exists(), alive.exists()) == (False, True)
