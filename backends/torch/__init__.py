@@ -85,6 +85,7 @@ def settings(execution: Execution) -> dict[str, str]:
         fixed["cudnn.allow_tf32"] = "False"
         fixed["cudnn.benchmark"] = "False"
         fixed["cudnn.deterministic"] = "True"
+        fixed["padded avg_pool2d"] = "channels first"
     return fixed
 
 

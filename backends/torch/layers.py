@@ -87,7 +87,8 @@ def avg_pool2d(node: Node[layers.AvgPool2D]) -> Lowered:
     layer = node.layer
     stride = pair(layer.stride or layer.kernel_size)
     sizes = (pair(layer.kernel_size), stride, pair(layer.padding))
-    return nn.AvgPool2d(*sizes, count_include_pad=layer.count_include_pad), {}
+    native = _PaddedAvgPool2d if any(pair(layer.padding)) else nn.AvgPool2d
+    return native(*sizes, count_include_pad=layer.count_include_pad), {}
 
 
 def global_avg_pool1d(node: Node[layers.GlobalAvgPool1D]) -> Lowered:
@@ -277,6 +278,13 @@ class _BatchNorm(nn.Module):
             self.running_mean.copy_(mean)
             self.running_var.copy_(kept + (var - kept) * ((count - 1) / count))
         return y
+
+
+class _PaddedAvgPool2d(nn.AvgPool2d):
+    """Channels first on a GPU: PyTorch (2.11) shifts the channels-last gradient by the padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous() if x.is_cuda else x)
 
 
 class _Recurrent(nn.Module):
