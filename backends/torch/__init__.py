@@ -1,7 +1,7 @@
 """PyTorch, eager and compiled by torch.compile (Inductor), on the CPU or a CUDA device.
 
 Images are kept channels-last, which PyTorch's CPU convolutions and pooling are fastest in. The
-step is native: autograd, `torch.nn` layers, fused `torch.optim` optimizers.
+step is native: autograd, `torch.nn` layers, fused or multi-tensor `torch.optim` optimizers.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def settings(execution: Execution) -> dict[str, str]:
         fixed["cudnn.allow_tf32"] = "False"
         fixed["cudnn.benchmark"] = "False"
         fixed["cudnn.deterministic"] = "True"
+        fixed["optimizer"] = "fused=True; Adam and AdamW foreach=True"
         fixed["padded avg_pool2d"] = "channels first"
     return fixed
 

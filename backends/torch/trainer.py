@@ -199,7 +199,7 @@ class Trainer:
         for name, parameter in self._parameters.items():
             state: dict[str, Tensor] = self._optimizer.state[parameter]
             if isinstance(self._optimizer, torch.optim.Adam):
-                state["step"] = torch.tensor(float(self._step), device=self._device)
+                state["step"] = torch.tensor(float(self._step))
             for slot, native in self._slots.items():
                 state[native] = torch.empty_like(parameter.data)
                 self._copy(slots[f"{name}.{slot}"], name, state[native])
