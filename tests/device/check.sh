@@ -13,7 +13,7 @@ set -u
 
 wheels=$1 output=$2 device=${3:-cuda}
 python=$(command -v "${PYTHON:-python3}")
-workers=${WORKERS:-6} select=${SELECT-} limit=${LIMIT:-405}
+workers=${WORKERS:-6} select=${SELECT-} limit=${LIMIT:-540}
 
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
@@ -28,13 +28,14 @@ export TORCHINDUCTOR_COMPILE_THREADS=1      # or each process starts as many as 
 
 # part SECONDS "LOG WHAT" COMMAND...: the summary gets a line of how it went.
 part() {
-  local seconds=$1 name=$2 log=$output/${2%% *}.log began=$SECONDS code
+  local seconds=$1 name=$2 log=$output/${2%% *}.log began=$SECONDS code grace
   shift 2
   seconds=$((seconds < limit - SECONDS ? seconds : limit - SECONDS))
+  grace=$((seconds / 5))
   echo "\$ $*" >>"$log"
   if ((seconds > 0)); then
-    # SIGINT, for a report of what was done; bash has it ignored by what runs beside it.
-    timeout -s INT -k 5 "$seconds" env --default-signal=INT "$@" >>"$log" 2>&1
+    # SIGINT, and time for a report of what was done; bash has it ignored by what runs beside it.
+    timeout -s INT -k "$grace" $((seconds - grace)) env --default-signal=INT "$@" >>"$log" 2>&1
     code=$?
   else
     code="none, as no time was left,"
@@ -46,9 +47,9 @@ bakeoff() { part "$1" "$2" "$python" -P -m bakeoff.bench.cli "${@:3}"; }
 
 # suite "LOG WHAT" BACKEND PROCESSES ARGUMENTS...: tests of conformance on the device.
 suite() {
-  part 150 "$1" env OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 \
+  part 210 "$1" env OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1 \
     "$python" -m pytest --backend "$2" --device "$device" -n "$3" "${@:4}" \
-    -v -rfE --tb=short -p no:cacheprovider -o filterwarnings=default \
+    -v -rfE --tb=short --show-capture=no -p no:cacheprovider -o filterwarnings=default \
     --junit-xml="$rest/${1// /-}.xml"
 }
 
@@ -56,7 +57,6 @@ part 60 "machine wheels" "$python" -m pip install --quiet --no-index --no-deps -
   "$wheels"/*.whl
 part 10 "machine before" nvidia-smi
 bakeoff 30 "machine doctor" doctor
-bakeoff 30 "machine list" list
 
 # What takes longest, a test of many random models, is not left for the end.
 random=(tests/conformance/test_no_false_alarm.py tests/conformance/test_random_models.py)
@@ -67,17 +67,19 @@ for backend in torch jax; do
 done
 wait
 
-bakeoff 90 "parity" parity "${small[@]}" transformer-tiny "${backends[@]}" \
+bakeoff 130 "parity" parity "${small[@]}" transformer-tiny "${backends[@]}" \
   --device "$device" --output "$rest/parity"
-bakeoff 120 "speed bench" bench "${small[@]}" "${backends[@]}" --mode eager,compiled \
-  --device "$device" --budget 20s --output "$rest/bench"
+for workload in "${small[@]}"; do
+  bakeoff 90 "speed bench-$workload" bench "$workload" "${backends[@]}" --mode eager,compiled \
+    --device "$device" --budget 10s --output "$rest/bench-$workload"
+done
 bakeoff 60 "speed run" run "${small[@]}" "${backends[@]}" \
   --device "$device" --seeds 1 --epochs 2 --output "$rest/run"
 bakeoff 25 "speed bench-cpu" bench "${small[@]}" --backend torch --python "torch=$python" \
   --device cpu --budget 5s --no-parity --output "$rest/bench-cpu"
 part 10 "machine after" nvidia-smi
 
-tar -czf "$output/rest.tar.gz" -C "$rest" --exclude=./cache --exclude=inputs .
+tar -czf "$output/rest.tar.gz" -C "$rest" --exclude=./cache --exclude=inputs --exclude='*.npz' .
 rm -r "$rest"
 grep -hE '^(FAILED|ERROR) ' "$output"/{conformance,random}-*.log
 ! grep -v '^machine' "$output/summary.txt" | grep -qv ': exit 0 '
