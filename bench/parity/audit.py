@@ -25,7 +25,7 @@ from . import dropout
 from .formulas import Batch, State
 from .ladder import BEYOND, Check, compare
 from .noise import MULTIPLE, UNIT
-from .replay import Relative, Replays, predictions, proved
+from .replay import Replays, predictions, proved
 from .tolerance import Expected, Oracle
 
 _ROWS = 64  # of predictions
@@ -50,7 +50,6 @@ class Auditor:
         self._model, self._dtype = model, dtype
         self._has_dropout = bool(dropout.dropouts(model))
         self._first: tuple[Evidence, Any] | None = None  # every backend has the same
-        self._noise: Relative | None = None
 
     def process(
         self,
@@ -63,8 +62,6 @@ class Auditor:
         masks = dropout.Masks(self._model, self._dtype)
         for block in blocks:
             start = _state(block.note.before)
-            if self._noise is None:
-                self._noise = proved(self._model, start, block.batches[0])
             found = structs.replace(
                 found, blocks=found.blocks + 1, steps=found.steps + len(block.batches)
             )
@@ -157,10 +154,11 @@ class Auditor:
         return self._first[1]  # type: ignore[no-any-return]
 
     def _exact(self, block: Timed, start: State) -> Replays:
-        assert self._noise is not None
-        return Replays(self._model, start, block.batches, self._dtype, self._noise)
+        noise = proved(self._model, start, block.batches[0])
+        return Replays(self._model, start, block.batches, self._dtype, noise)
 
     def _drawing(self, block: Timed, start: State) -> list[dropout.Course]:
+        proved(self._model, start, block.batches[0])
         return dropout.replays_of(self._model, start, block.batches, self._dtype)
 
 

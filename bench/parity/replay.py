@@ -25,7 +25,7 @@ from .ladder import compare
 from .noise import MULTIPLE, UNIT, Meter
 from .tolerance import Expected, Oracle
 
-_FLOPS = 2e9  # what the formulas may spend on one step
+_FLOPS = 5e8  # what the formulas may spend on one step
 _REPLAYS, _CAREFUL_REPLAYS = 3, 12
 _DISTURBED_BY = 4  # roundings of a weight, before each step: as many as one step makes of it
 _KICKED_BY = 16  # of them, to meet the kinks

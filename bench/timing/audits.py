@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 
@@ -17,7 +18,7 @@ from ..results.summary import Audits
 from ..worker import notes
 from ..worker.evidence import under
 from ..worker.notes import orders
-from ..worker.records import Built, Record
+from ..worker.records import Built
 from ..worker.task import read_inputs
 from .race import Entrant, Race
 
@@ -81,8 +82,8 @@ def _noted(entrant: Entrant) -> bool:
 
 def _known(entrant: Entrant) -> list[Deviation]:
     """Return what the adapter is known to do otherwise than the formulas."""
-    journal: list[Record] = entrant.processes[0]
-    return next((record.deviations for record in journal if isinstance(record, Built)), [])
+    records = chain.from_iterable(entrant.processes)
+    return next((record.deviations for record in records if isinstance(record, Built)), [])
 
 
 def _notes(process: Path) -> Iterator[tuple[str, notes.Note]]:
