@@ -23,6 +23,7 @@ from ...models.init import dropout_masks
 from .formulas import FLOAT64, Batch, Formulas, State
 from .ladder import compare
 from .noise import MULTIPLE, UNIT, Meter
+from .rounding import Roundings
 from .tolerance import Expected, Oracle
 
 _FLOPS = 5e8  # what the formulas may spend on one step
@@ -201,12 +202,18 @@ def proved(model: Model, state: State, batch: Batch) -> Relative:
     for check in compare("block", 1, actual, expected, "float64"):
         if not check.passes:
             raise RuntimeError(f"the plan does not follow the formulas: {check}")
-    derived = Formulas(model).derivatives(state, part)
-    unit = UNIT["float64"]
-    return {
+    formulas, unit = Formulas(model), UNIT["float64"]
+    derived = formulas.derivatives(state, part)
+    found = {
         name: longer * noise.rounding / (unit * (_largest(derived[name]) or 1.0))
         for name, noise in noises[0].items()
     }
+    # A small loss is what is left of logarithms near 1; what they are off by alike stays in a mean.
+    for seed in range(_REPLAYS):
+        off = formulas.disturbed_derivatives(state, part, Roundings(unit, seed, common=True))
+        apart = abs(float(off["loss"] - derived["loss"]))
+        found["loss"] = max(found["loss"], apart / (unit * (_largest(derived["loss"]) or 1.0)))
+    return found
 
 
 def _cast(arrays: Weights, dtype: np.dtype) -> Weights:

@@ -47,11 +47,16 @@ class Source(Protocol):
 
 
 class Roundings:
-    """Random roundings at a unit roundoff. Each is made once, and draws on as it is used."""
+    """Random roundings at a unit roundoff. Each is made once, and draws on as it is used.
 
-    def __init__(self, unit: float, seed: int) -> None:
+    `common`: all elements of one operation are off alike, as by a function (a logarithm near 1)
+    that is a few roundings off in the same way for all.
+    """
+
+    def __init__(self, unit: float, seed: int, *, common: bool = False) -> None:
         self._rng = np.random.default_rng(seed)
         self._table = unit * self._rng.uniform(-1, 1, 2 * _TABLE)
+        self._common = common
 
     def of_result(self, result: np.ndarray) -> np.ndarray:
         return self._add(result, result, 1.0)
@@ -69,7 +74,7 @@ class Roundings:
             for start in range(0, flat.size, _TABLE):
                 piece = slice(start, start + _TABLE)
                 place = int(self._rng.integers(_TABLE))
-                xi = self._table[place : place + len(flat[piece])]
+                xi = self._table[place : place + (1 if self._common else len(flat[piece]))]
                 np.multiply(scale[piece], xi, out=flat[piece])
                 flat[piece] *= factor
                 flat[piece] += given[piece]
