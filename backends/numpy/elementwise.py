@@ -25,14 +25,18 @@ def relu(node: Node[layers.ReLU], x: Array, plan: Plan) -> Step:
 
 
 def sigmoid(node: Node[layers.Sigmoid], x: Array, plan: Plan) -> Step:
-    """σ(x) = (1 + tanh(x / 2)) / 2, which cannot overflow."""
+    """σ(x) = 1 / (1 + e⁻ˣ), which is 0 where e⁻ˣ overflows, as it should be.
+
+    (1 + tanh(x / 2)) / 2 takes two thirds of the time, and loses σ's digits where it is small.
+    """
     y, dx = aligned.empty_like(x), aligned.empty_like(x)
 
     def forward(run: Pass) -> None:
-        np.multiply(x, 0.5, out=y)
-        np.tanh(y, out=y)
+        np.negative(x, out=y)
+        with np.errstate(over="ignore"):
+            np.exp(y, out=y)
         np.add(y, 1, out=y)
-        np.multiply(y, 0.5, out=y)
+        np.reciprocal(y, out=y)
 
     def backward(dy: Array) -> Array:
         np.subtract(1, y, out=dx)

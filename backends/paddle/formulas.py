@@ -67,6 +67,11 @@ def mean_cross_entropy(smooth: float) -> Callable[[Tensor, Tensor], Tensor]:
     return mean
 
 
+def mean_binary_cross_entropy(z: Tensor, y: Tensor) -> Tensor:
+    """The native one has a gradient that is less by 1 at z = 0 (3.3)."""
+    return (functional.softplus(z, threshold=40) - z * y).mean()  # the threshold: see `layers`
+
+
 class Adagrad(paddle.optimizer.Adagrad):
     """The native one has its epsilon outside the root."""
 
@@ -83,5 +88,6 @@ FORMULAS: dict[str, Any] = {  # by Paddle's name for what they replace
     "hardsigmoid": HardSigmoid,
     "silu": SiLU,
     "cross_entropy": mean_cross_entropy,
+    "binary_cross_entropy_with_logits": mean_binary_cross_entropy,
     "Adagrad": Adagrad,
 }

@@ -31,7 +31,7 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy) -> MeanLoss:
 
 
 def binary_cross_entropy(loss: losses.BinaryCrossEntropy) -> MeanLoss:
-    return functional.binary_cross_entropy_with_logits
+    return formulas.mean_binary_cross_entropy
 
 
 LOSSES = lowering(losses.Loss, globals())

