@@ -192,19 +192,23 @@ class Oracle:
     def _off_when_clipped(self, gradients: Weights, clipped: Weights, off: Weights) -> Weights:
         """Return how far clipped gradients may be off: they share a norm, and so its error.
 
-        g s, s = min(1, c / ‖g‖), is off by δ s + |g s| ‖δ‖ / ‖g‖ to first order, δ being what g may
-        be off by. Clipping by value brings nothing further apart.
+        With s = min(1, c / ‖g‖), and s' the same of a norm that is anywhere within ‖δ‖ of ‖g‖, δ
+        being what g may be off by, g s is off by δ s' + |g| |s' - s|. No element is beyond c.
+        Clipping by value brings nothing further apart.
         """
         optimizer = self.model.optimizer
         by_value = self._formulas.adapter.clip(
             structs.replace(optimizer, clip_norm=None), gradients
         )
-        norm, norm_off = _norm(by_value), _norm(off)
-        if not optimizer.clip_norm or norm + norm_off <= optimizer.clip_norm:
+        norm, norm_off, most = _norm(by_value), _norm(off), optimizer.clip_norm
+        if not most or norm + norm_off <= most:
             return off
-        scale = _norm(clipped) / norm
+        shortest, longest = max(norm - norm_off, 0.0), norm + norm_off
+        least, scale, largest = (most / max(n, most) for n in (longest, norm, shortest))
+        moved = max(largest - scale, scale - least)
         return {
-            name: scale * off[name] + np.abs(g) * norm_off / norm for name, g in clipped.items()
+            name: np.minimum(largest * off[name] + np.abs(by_value[name]) * moved, most + np.abs(g))
+            for name, g in clipped.items()
         }
 
     def _off_when_decayed(self, clipped: Weights, off: Weights, weights: Weights) -> Weights:
