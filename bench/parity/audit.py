@@ -20,12 +20,12 @@ from ...backends.contract import Deviation, DType, Weights
 from ...models import Model
 from ..results.summary import Audits
 from ..worker.evidence import Evidence, under
-from ..worker.notes import Note
+from ..worker.notes import Note, dropouts
 from . import dropout
 from .formulas import Batch, State
 from .ladder import BEYOND, Check, compare
 from .noise import MULTIPLE, UNIT
-from .replay import Replays, predictions, proved
+from .replay import Course, Replays, predictions, proved
 from .tolerance import Expected, Oracle
 
 _ROWS = 64  # of predictions
@@ -48,7 +48,7 @@ class Auditor:
 
     def __init__(self, model: Model, dtype: DType) -> None:
         self._model, self._dtype = model, dtype
-        self._has_dropout = bool(dropout.dropouts(model))
+        self._has_dropout = bool(dropouts(model))
         self._first: tuple[Evidence, Any] | None = None  # every backend has the same
 
     def process(
@@ -120,7 +120,7 @@ class Auditor:
         self, found: Audits, place: str, actual: Evidence, expected: dict[str, Expected]
     ) -> Audits:
         """Return what was found, and what a comparison adds to it."""
-        checks = list(compare("block", 0, actual, expected, self._dtype))
+        checks = list(compare("trajectory", 0, actual, expected, self._dtype))
         failed = next((check for check in checks if not check.passes), None)
         return structs.replace(
             found,
@@ -157,7 +157,7 @@ class Auditor:
         noise = proved(self._model, start, block.batches[0])
         return Replays(self._model, start, block.batches, self._dtype, noise)
 
-    def _drawing(self, block: Timed, start: State) -> list[dropout.Course]:
+    def _drawing(self, block: Timed, start: State) -> list[Course]:
         proved(self._model, start, block.batches[0])
         return dropout.replays_of(self._model, start, block.batches, self._dtype)
 

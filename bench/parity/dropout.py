@@ -160,7 +160,7 @@ def _length(move: np.ndarray, mean: np.ndarray) -> float:
 def _evenness(move: np.ndarray, mean: np.ndarray) -> float:
     """Low where all elements move alike, high where some do not move at all."""
     fourth, second = float(np.sum(move**4)), float(np.sum(move**2))
-    return 0.25 * np.log(fourth + 1e-300) - 0.5 * np.log(second + 1e-300)
+    return float(0.25 * np.log(fourth + 1e-300) - 0.5 * np.log(second + 1e-300))
 
 
 def _direction(move: np.ndarray, mean: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from ...backends import reference
 from ...backends.contract import Execution, Masks, Trainer, Weights
+from ...backends.reference.trainer import Trainer as ReferenceTrainer
 from ...models import Model
 from .rounding import Source, disturbed
 
@@ -125,7 +126,7 @@ class Formulas:
         )
         return trainer
 
-    def _disturbed_trainer(self, state: State, source: Source) -> reference.Trainer:
+    def _disturbed_trainer(self, state: State, source: Source) -> ReferenceTrainer:
         weights: Weights = {name: disturbed(w, source) for name, w in state.weights.items()}
         slots = {**state.slots, "step": np.array(state.step)}
         return reference.build(self.model, weights, FLOAT64, seed=0, state=slots)

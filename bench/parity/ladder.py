@@ -28,12 +28,12 @@ class Diverged(Exception):  # noqa: N818  a result with a reason
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One tensor on one rung: how many times the noise its worst element is off.
 
-    `step` counts updates from 1. Of an audit, the rung is `block`. A ratio above MULTIPLE fails;
-    so does a `problem`, which is what cannot be said as a distance: a missing name, a wrong shape
-    or dtype, a NaN. Where rounding decides, nothing can be said: `undecided`.
+    `step` counts updates from 1. A ratio above MULTIPLE fails; so does a `problem`, which is what
+    cannot be said as a distance: a missing name, a wrong shape or dtype, a NaN. Where rounding
+    decides, nothing can be said: `undecided`.
     """
 
-    rung: RungName | Literal["block"]
+    rung: RungName
     tensor: str
     step: int
     ratio: float = 0.0
@@ -134,7 +134,7 @@ def _evaluated(oracle: Oracle, state: State, batch: Batch, meter: AnyMeter) -> d
 
 
 def compare(
-    rung: RungName | Literal["block"],
+    rung: RungName,
     step: int,
     actual: Evidence,
     expected: dict[str, Expected],
@@ -152,7 +152,7 @@ def compare(
 
 
 def _compare_one(
-    rung: RungName | Literal["block"],
+    rung: RungName,
     tensor: str,
     step: int,
     actual: np.ndarray,

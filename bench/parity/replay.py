@@ -199,7 +199,7 @@ def proved(model: Model, state: State, batch: Batch) -> Relative:
     planned = follow(model, state, [part], FLOAT64, {1})
     actual = {**planned.states[1].arrays, "losses": planned.losses}
     actual["state/step"] = np.array(planned.states[1].step)
-    for check in compare("block", 1, actual, expected, "float64"):
+    for check in compare("trajectory", 1, actual, expected, "float64"):
         if not check.passes:
             raise RuntimeError(f"the plan does not follow the formulas: {check}")
     formulas, unit = Formulas(model), UNIT["float64"]

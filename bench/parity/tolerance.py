@@ -161,7 +161,8 @@ class Oracle:
             magnified = sum(1 / (1 - beta**t) for beta in betas)
             per_update = _UPDATE * UNIT[self.dtype] + UNIT["float64"] * magnified
             allowed = allowed + MULTIPLE * per_update * np.abs(new - old)
-        return allowed + self._deviating(name, old, new)
+        allowed += self._deviating(name, old, new)
+        return allowed
 
     def _deviating(self, name: str, old: np.ndarray, new: np.ndarray) -> np.ndarray:
         allowed = np.zeros(new.shape)

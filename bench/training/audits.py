@@ -14,7 +14,7 @@ from ...backends.contract import DType, Weights
 from ...datasets.dataset import Dataset
 from ...models import Model
 from ..parity.audit import Auditor, Timed
-from ..parity.formulas import State
+from ..parity.formulas import Batch, State
 from ..parity.judges import judges
 from ..parity.replay import Replays, proved
 from ..results.summary import Audits
@@ -36,8 +36,6 @@ _FLOPS = 1e10  # or what it may cost in any case: a second
 _COST = {False: 5, True: 12}  # steps that judging one step costs, without and with dropout
 _STRETCH = 100  # steps that follow each other, if they may cost that much
 _FILE = "audit.json"
-
-Batch = tuple[np.ndarray, np.ndarray, None]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -142,8 +140,8 @@ def _judge_job(auditor: Auditor, job: Job, folder: Path) -> Audits:
     if (folder / "repeated.npy").exists():
         losses = np.load(folder / "repeated.npy", allow_pickle=False)
         last = timed[-1]
-        state = State.of(under("weights", last.note.after), under("state", last.note.after))
-        found = auditor.repeated(found, state, last.batches[0], losses)
+        end = State.of(under("weights", last.note.after), under("state", last.note.after))
+        found = auditor.repeated(found, end, last.batches[0], losses)
     for place, x, logits in _asked(job, folder):
         weights = read_arrays(folder / "weights.npz")
         found = auditor.predictions(found, place, weights, x, logits, EVALUATION_BATCH)

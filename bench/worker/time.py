@@ -269,7 +269,7 @@ def _taking(
     train: Train,
     task: Task,
     compilations: Callable[[], int | None] = lambda: None,
-    noted: Callable[[int, Block], float] | None = None,
+    noted: Callable[[int, Block], Spent] | None = None,
 ) -> Take:
     """Make ready to take turns: run a step, the first block of its length, which may compile, and
     the next, which tells how many of them make a sample that is long against the clock of the
@@ -311,7 +311,7 @@ def _sample(
     """Time that many blocks; the last of them between notes, if they are asked for."""
     spent = _spent(lambda: [block() for _ in range(calls - (last is not None))])
     if last:
-        spent = Spent(*map(_add, spent, last()))
+        spent = spent.with_more(last())
     return Sample(
         feed=feed,
         round=number,
@@ -330,9 +330,11 @@ class Spent(NamedTuple):
     own: float
     foreign: float | None
 
-
-def _add(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a + b
+    def with_more(self, more: Spent) -> Spent:
+        foreign = None
+        if self.foreign is not None and more.foreign is not None:
+            foreign = self.foreign + more.foreign
+        return Spent(self.wall + more.wall, self.own + more.own, foreign)
 
 
 def _spent(work: Callable[[], object]) -> Spent:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +74,41 @@ def test_a_control_is_not_accused(name: str, data: dict[Phase, Data], tmp_path: 
         assert not data["resume"].run(adapter, epochs_done=_RESUMED_AT).failure
         assert not data["fed"].bench(adapter, "train").failure
         assert not data["infer"].bench(adapter, "infer").failure
+
+
+_WORKLOAD = """
+name = "tiny"
+dataset = "digits"
+batch_size = 48
+epochs = 2
+metric = "accuracy"
+
+[model]
+name = "tiny-model"
+input = [1, 8, 8]
+layers = [{ type = "flatten" }, { type = "dense", name = "output", units = 10 }]
+loss = { type = "softmax_cross_entropy" }
+optimizer = { type = "sgd", learning_rate = 0.0625 }
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_a_mutant_is_not_ranked_and_a_line_says_why(command: str, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(_WORKLOAD, encoding="utf-8")
+    names = ["losses_turned_by_one", "only_wrapped"]
+    adapters = ",".join(write(name, tmp_path) for name in names)
+    options = {"run": ["--seeds", "1"], "bench": ["--budget", "1s"]}[command]
+    done = subprocess.run(
+        [sys.executable, "-m", "bakeoff.bench.cli", command, "tiny.toml", "--backend", adapters,
+         *options, "--output", "out"],
+        cwd=tmp_path, env=os.environ | {"BAKEOFF_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "losses_turned_by_one: not comparable: audit of" in said.replace(", batch 48", "")
+    assert "x rounding noise)" in said
+    summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
+    rows = summary["rows"] or summary["measurements"]
+    assert [row["comparable"] for row in rows] == [False, True]
+    assert [bool(row["audits"]["failure"]) for row in rows] == [True, False]
