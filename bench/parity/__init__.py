@@ -25,17 +25,17 @@ over, and no bound has to grow.
 
 **What is allowed.** Rounding is measured on this net and this data, in the precision that is
 judged, by Monte Carlo arithmetic (`rounding`): the oracle's formulas in float64, the result of
-every operation disturbed at random by the unit roundoff u of that precision, and a sum of n terms
-by u g(n) times the sum of their absolute values. The *noise* of a tensor is the largest distance of
-any of a few draws from the undisturbed value, and u of its largest element at least (`noise`). A
-backend is allowed `MULTIPLE` times the noise, the same number for every backend, precision and
-rung: of a distance that a draw reaches with probability one in a few, honest kernels use half of it
-at most, and what is wrong in a known way twice of it at least; `parity --self-test` prints both.
-The noise is measured along the oracle's own training, once for all backends, whose states differ
-from it by rounding; where that is not enough for one, at its own state, by more draws. Then kinks
-count too (a ReLU at zero, two places that nearly tie in a max pool), where rounding decides and
-either way is right: every product is kicked up and down by `MULTIPLE` of its roundings, and where
-that does far more than a smooth function would make of it, what it does is allowed on top.
+every operation disturbed at random by the unit roundoff u of that precision, a function that is
+approximated by 4 u, and a sum of n terms by u g(n) times the sum of their absolute values. The
+*noise* of a tensor is the largest distance of any of a few draws from the undisturbed value, and u
+of its largest element at least (`noise`). A backend is allowed `MULTIPLE` times the noise, the same
+number for every backend, precision and rung: what is right stays well below, what is wrong in a
+known way well above, and `parity --self-test` prints how far. The noise is measured along the
+oracle's own training, once for all backends, whose states differ from it by rounding; where that is
+not enough for one, at its own state, by more draws. Then kinks count too (a ReLU at zero, two
+places that nearly tie in a max pool), where rounding decides and either way is right: every product
+is kicked up and down by `MULTIPLE` of its roundings, and where that does far more than a smooth
+function would make of it, what it does is allowed on top.
 
 After a step, an element may be where the update takes it from any gradient within its own
 tolerance (`tolerance`): next to a zero gradient Adam may go either way, and elsewhere it may not.
