@@ -115,6 +115,7 @@ def run(
         timeout=timeout,
         output=output or default_output(),
         parity=not no_parity,
+        audited=not no_parity,
     )
     return command.start(request, _console(as_json), make_missing=install, as_json=as_json)
 

@@ -99,6 +99,7 @@ def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
     """
     bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
     wrong = any(row.parity and row.status == "ok" and not row.comparable for row in summary.rows)
+    wrong |= any(row.audits and row.audits.failure for row in summary.rows)
     nothing = all(row.status != "ok" for row in summary.rows)
     return int(wrong or nothing or any(row.status in bad for row in summary.rows))
 

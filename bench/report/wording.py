@@ -140,7 +140,8 @@ def reason(entry: Entry) -> str | None:
     if entry.comparable:
         return None
     if entry.parity is None:
-        return "not comparable: it has no parity certificate"
+        failure = entry.audits.failure if entry.audits else ""
+        return plain(f"not comparable: {failure or 'it has no parity certificate'}")
     reasons = [entry.parity.reason if entry.parity.verdict != "pass" else ""]
     if entry.parity_float64 and entry.parity_float64.verdict in ("fail", "error"):
         reasons.append(f"in float64: {entry.parity_float64.reason}")

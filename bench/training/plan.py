@@ -24,7 +24,8 @@ Work = list[tuple[Workload, Dataset]]
 class RunRequest(Struct, frozen=True, kw_only=True):
     """What the user asked; None is the default of the workload, or every backend found.
 
-    `parity` says whether the rows are certified, without which their speeds are not comparable.
+    `parity` says whether the rows are certified, and `audited` whether their processes are audited,
+    without both of which their speeds are not comparable.
     `start` is the checkpoint that a training goes on from, `checkpoint` the path where it is put.
     """
 
@@ -43,6 +44,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     timeout: float
     output: Path
     parity: bool = True
+    audited: bool = True
     start: Checkpoint | None = None
     checkpoint: Path | None = None
     command: str = field(default_factory=command_line)

@@ -155,7 +155,7 @@ def _job(
         epochs_done=epochs_done,
         keeps_state=request.checkpoint is not None,
         steps_per_block=plan.steps_per_block,
-        audits=audits.draw(plan, epochs, steps) if request.parity else [],
+        audits=audits.draw(plan, epochs, steps) if request.audited else [],
         metric=w.metric,
         inputs=f"../../../inputs/{w.name}-{seed}",
         python=backend.python,

@@ -88,7 +88,7 @@ name = "tiny-model"
 input = [1, 8, 8]
 layers = [{ type = "flatten" }, { type = "dense", name = "output", units = 10 }]
 loss = { type = "softmax_cross_entropy" }
-optimizer = { type = "sgd", learning_rate = 0.0625 }
+optimizer = { type = "sgd", learning_rate = 0.0625, schedule = { type = "step", steps = 8 } }
 """
 
 
@@ -112,3 +112,23 @@ def test_a_mutant_is_not_ranked_and_a_line_says_why(command: str, tmp_path: Path
     rows = summary["rows"] or summary["measurements"]
     assert [row["comparable"] for row in rows] == [False, True]
     assert [bool(row["audits"]["failure"]) for row in rows] == [True, False]
+
+
+def test_a_resumed_training_is_audited(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(_WORKLOAD, encoding="utf-8")
+
+    def train(backend: str, *options: str) -> subprocess.CompletedProcess[str]:
+        path = write(backend, tmp_path)
+        return subprocess.run(
+            [sys.executable, "-m", "bakeoff.bench.cli", "train", "--backend", path,
+             "--output", f"of-{backend}", *options],
+            cwd=tmp_path, env=os.environ | {"BAKEOFF_CACHE": str(tmp_path / "cache")},
+            capture_output=True, text=True,
+        )  # fmt: skip
+
+    first = train("only_wrapped", "tiny.toml", "--epochs", "1", "--checkpoint", "c.safetensors")
+    assert first.returncode == 0, first.stderr
+    wrong = train("schedule_starts_again", "--resume", "c.safetensors", "--epochs", "2")
+    right = train("built_anew", "--resume", "c.safetensors", "--epochs", "2")
+    assert (wrong.returncode, right.returncode) == (1, 0)
+    assert "audit of epoch 2, block 1: " in " ".join(wrong.stdout.split())
