@@ -49,6 +49,7 @@ class Auditor:
     def __init__(self, model: Model, dtype: DType) -> None:
         self._model, self._dtype = model, dtype
         self._has_dropout = bool(dropouts(model))
+        self._rough: list[float] | None = None
         self._first: tuple[Evidence, Any] | None = None  # every backend has the same
 
     def process(
@@ -81,8 +82,12 @@ class Auditor:
 
     def repeated(self, found: Audits, state: State, batch: Batch, losses: np.ndarray) -> Audits:
         """Judge a block of the same batch, which shows whether each step draws its own masks."""
-        judged = dropout.judge_repeated(self._model, state, batch, losses, self._dtype)
-        return _with_oddities(found, "one batch, again and again", list(judged))
+        if self._rough is None:  # alike for all backends, wherever their masks took them
+            block = [batch] * len(losses)
+            replays = dropout.replays_of(self._model, state, block, self._dtype)
+            self._rough = [dropout.roughness(replay.losses) for replay in replays]
+        oddity = dropout.judge_repeated(losses, self._rough)
+        return _with_oddities(found, "one batch, again and again", [oddity])
 
     def start(self, found: Audits, note: Note, weights: Weights, state: Weights | None) -> Audits:
         """Judge whether a training began where it was told to: its weights exactly."""

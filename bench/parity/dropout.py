@@ -126,22 +126,18 @@ def judge_block(
             yield _spread(f"{what} of the move of {name}", measure(move, mean), others)
 
 
-def judge_repeated(
-    model: Model, start: State, batch: Batch, losses: np.ndarray, dtype: DType
-) -> Iterator[Oddity]:
-    """Yield how far a block of the same batch, again and again, is from replays.
+def roughness(losses: np.ndarray) -> float:
+    """Return the logarithm of the size of the second differences of a block's losses.
 
-    Its loss falls smoothly under one mask, and jumps where each step has its own.
+    Of a block of one batch, again and again, the loss falls smoothly under one mask, and jumps
+    where each step has its own.
     """
-    replays = replays_of(model, start, [batch] * len(losses), dtype)
-    yield _spread(
-        "roughness of the losses", _roughness(losses), [_roughness(r.losses) for r in replays]
-    )
-
-
-def _roughness(losses: np.ndarray) -> float:
-    """Return the logarithm of the size of the second differences."""
     return float(np.log(np.std(np.diff(losses, 2)) + 1e-300))
+
+
+def judge_repeated(losses: np.ndarray, replayed: Sequence[float]) -> Oddity:
+    """Return how far the roughness of such a block is from that of replays."""
+    return _spread("roughness of the losses", roughness(losses), replayed)
 
 
 def replays_of(model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> list[Course]:
