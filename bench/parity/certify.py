@@ -39,6 +39,7 @@ from .judges import judges
 
 _POLL_SECONDS = 0.02
 _TEMPORARY = "bakeoff-parity-"
+_FEW = 3  # certificates that are judged in this process
 _ROOT = __package__.partition(".")[0]
 # The code that every certificate depends on; the probes are hashed as they are drawn.
 _JUDGING = {
@@ -188,7 +189,7 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     claims = dict(asked)
     with (
         tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-") as name,
-        judges(len(asked)) as executor,
+        judges(len(asked), few=_FEW) as executor,
         ThreadPoolExecutor(cores) as pool,
     ):
         write_zip(Path(name, "code.zip"))

@@ -12,15 +12,13 @@ from contextlib import contextmanager
 from ..environments import machine
 from ..worker.parent import end_with_parent
 
-_FEW = 3  # tasks that are judged in this process
-
 
 @contextmanager
-def judges(tasks: int) -> Iterator[Executor]:
+def judges(tasks: int, *, few: int = 1) -> Iterator[Executor]:
     """Give an executor with as many processes as there are cores; for a few tasks, a thread, as
     processes take a second to start. Whatever is not done at the end is dropped.
     """
-    if tasks <= _FEW:
+    if tasks <= few:
         with ThreadPoolExecutor(1) as thread:
             yield thread
         return

@@ -138,7 +138,7 @@ def print_self_test(console: Console) -> int:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         scores.add_row(comparator, caught, alarms, ", ".join(names[:_NAMED]) + more)
     console.print(scores)
-    for line in _separation(outcomes):
+    for line in [*_separation(outcomes), _causes(outcomes)]:
         console.print(line, highlight=False)
     return int(not all(outcome.is_right for outcome in outcomes))
 
@@ -167,6 +167,16 @@ def _separation(outcomes: list[Outcome]) -> Iterator[str]:
                 f"{what}: worst error {least:.3g} to {most:.3g} times rounding noise, a quarter "
                 f"below {quarter:.3g}, half below {half:.3g}; {MULTIPLE} is allowed"
             )
+
+
+def _causes(outcomes: list[Outcome]) -> str:
+    """Say of how many mutants that have words the cause was named, and how often a wrong one."""
+    words = {mutation.name: mutation.words for mutation in MUTATIONS}
+    caught = [o for o in outcomes if o.mutation and o.first_failure]
+    named = [o for o in caught if words[o.mutation]]
+    right = sum(o.cause == f"matches if {words[o.mutation]}" for o in named)
+    wrong = sum(o.cause.startswith("matches") for o in caught) - right
+    return f"causes: {right} of {len(named)} named right, {wrong} of {len(caught)} wrong"
 
 
 def _place(outcome: Outcome) -> str:
