@@ -67,24 +67,23 @@ class Auditor:
                 found, blocks=found.blocks + 1, steps=found.steps + len(block.batches)
             )
             if self._has_dropout:
-                after = State.of(
-                    under("weights", block.note.after), under("state", block.note.after)
-                )
                 replays = self._once(block, self._drawing, start)
                 oddities = [
                     *masks.judge(block.note, block.batches[0][0]),
-                    *dropout.judge_block(start, replays, block.losses, after),
+                    *dropout.judge_block(start, replays, block.losses, _state(block.note.after)),
                 ]
                 found = _with_oddities(found, block.place, oddities)
             else:
                 found = self._replayed(found, start, block, deviations)
         return found
 
-    def repeated(self, found: Audits, state: State, batch: Batch, losses: np.ndarray) -> Audits:
-        """Judge a block of the same batch, which shows whether each step draws its own masks."""
+    def repeated(self, found: Audits, noted: Evidence, batch: Batch, losses: np.ndarray) -> Audits:
+        """Judge a block of the same batch, from where it was noted to stand: whether each step
+        draws its own masks.
+        """
         if self._rough is None:  # alike for all backends, wherever their masks took them
             block = [batch] * len(losses)
-            replays = dropout.replays_of(self._model, state, block, self._dtype)
+            replays = dropout.replays_of(self._model, _state(noted), block, self._dtype)
             self._rough = [dropout.roughness(replay.losses) for replay in replays]
         oddity = dropout.judge_repeated(losses, self._rough)
         return _with_oddities(found, "one batch, again and again", [oddity])

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...backends.contract import DType, Execution
+from ...backends.contract import DType
 from ...models import Model
 from ...models.layers import Dropout
 from ..worker.notes import Note, dropouts
-from .formulas import Batch, State
+from .formulas import Batch, State, on_cpu
 from .noise import MULTIPLE, UNIT
 from .replay import Course, follow
 
@@ -142,7 +142,7 @@ def judge_repeated(losses: np.ndarray, replayed: Sequence[float]) -> Oddity:
 
 def replays_of(model: Model, start: State, batches: Sequence[Batch], dtype: DType) -> list[Course]:
     """Return trainings that draw their own masks."""
-    execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
+    execution = on_cpu(dtype)
     return [
         follow(model, start, batches, execution, {len(batches)}, seed=seed)
         for seed in range(1, _REPLAYS + 1)

@@ -8,15 +8,14 @@ import numpy as np
 from msgspec import structs
 
 from ...backends import reference
-from ...backends.contract import Execution, Masks, Trainer, Weights
+from ...backends.contract import DType, Execution, Masks, Trainer, Weights
 from ...backends.reference.trainer import Trainer as ReferenceTrainer
 from ...models import Model
+from ..worker.evidence import under
 from .rounding import Source, disturbed
 
 Batch = tuple[np.ndarray, np.ndarray, Masks | None]
 Values = dict[str, np.ndarray]
-
-FLOAT64 = Execution(device="cpu", dtype="float64", mode="eager", threads=1)
 
 
 class State(NamedTuple):
@@ -96,8 +95,8 @@ class Formulas:
 
     def after(self, state: State, derivatives: Values) -> State:
         """Take a step with what is derived there."""
-        clipped = self.clip(gradients_of(derivatives))
-        return self.step(state, clipped, statistics_of(derivatives))
+        clipped = self.clip(under("gradients", derivatives))
+        return self.step(state, clipped, under("statistics", derivatives))
 
     def trained(self, state: State, batch: Batch) -> State:
         """Take a step on a batch."""
@@ -132,15 +131,14 @@ class Formulas:
         return reference.build(self.model, weights, FLOAT64, seed=0, state=slots)
 
 
-def gradients_of(values: Values) -> Weights:
-    """Return the gradients by their weights."""
-    return _under("gradients/", values)
+def on_cpu(dtype: DType) -> Execution:
+    """Return how the oracle, and what stands beside it, is executed."""
+    return Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
 
 
-def statistics_of(values: Values) -> Weights:
-    """Return the running statistics, moved by one step."""
-    return _under("statistics/", values)
+def largest(value: np.ndarray) -> float:
+    """Return the largest absolute value, 0 if there is none."""
+    return float(np.max(np.abs(value), initial=0.0))
 
 
-def _under(prefix: str, values: Values) -> Weights:
-    return {n.removeprefix(prefix): a for n, a in values.items() if n.startswith(prefix)}
+FLOAT64 = on_cpu("float64")

@@ -7,16 +7,14 @@ for one, it is measured again at its own state, with more draws and with kicks a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
-
-import numpy as np
 
 from ...backends.contract import DType
 from ...models import Model
 from ..worker.evidence import Probe, digest
-from .formulas import Batch, Formulas, State, Values
+from .formulas import Batch, Formulas, State, Values, largest
 from .rounding import PATTERNS, Kick, Roundings, Source
 
 UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # unit roundoffs
@@ -27,8 +25,6 @@ _DRAWS, _CAREFUL_DRAWS = 3, 12
 # And u r ξ alone would itself be rounded away, where r is next to a power of two.
 _ROUND = {"float32": 1, "float64": 2}
 _KICK = MULTIPLE  # roundings of a sum: as far as a backend may be off, it may cross a kink
-
-Ask = Callable[[State, Batch, Source], Values]
 
 
 class Noise(NamedTuple):
@@ -91,7 +87,7 @@ class Meter:
         draws = _CAREFUL_DRAWS if self._careful else _DRAWS
         found = {}
         for name, value in exact.items():
-            distances = [_largest(values[name] - value) for values in drawn]
+            distances = [largest(values[name] - value) for values in drawn]
             kicks = distances[draws:]
             kink = max(
                 (up + down for up, down in zip(kicks[::2], kicks[1::2], strict=True)), default=0.0
@@ -148,7 +144,3 @@ def shared(probe: Probe, dtype: DType) -> SharedMeter:
     if len(_SHARED) > _MOST_SHARED:
         _SHARED.popitem(last=False)
     return meter
-
-
-def _largest(value: np.ndarray) -> float:
-    return float(np.max(np.abs(value), initial=0.0))

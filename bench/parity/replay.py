@@ -20,7 +20,7 @@ from ...backends import numpy as plan
 from ...backends.contract import DType, Execution, Weights
 from ...models import Model
 from ...models.init import dropout_masks
-from .formulas import FLOAT64, Batch, Formulas, State
+from .formulas import FLOAT64, Batch, Formulas, State, largest, on_cpu
 from .ladder import compare
 from .noise import MULTIPLE, UNIT, Meter
 from .rounding import Roundings
@@ -90,12 +90,12 @@ class Replays:
         arrays, decides = {}, False
         for name, value in exact.states[steps].arrays.items():
             moving = self._noise.get(name.replace("weights/", "statistics/"), 1.0)
-            allowed = MULTIPLE * unit * moving * _largest(value)
+            allowed = MULTIPLE * unit * moving * largest(value)
             for times, courses in spreads:
-                apart = max(_largest(c.states[steps].arrays[name] - value) for c in courses)
+                apart = max(largest(c.states[steps].arrays[name] - value) for c in courses)
                 allowed = max(allowed, times * apart)
             arrays[name] = Expected(value, np.full(value.shape, allowed))
-            moved = _largest(value - before[name])
+            moved = largest(value - before[name])
             decides |= name.startswith("weights/") and moved > 2 * allowed
         return Replay(Expected(losses, off), arrays, decides)
 
@@ -112,7 +112,7 @@ class Replays:
         return self._courses(_CAREFUL_REPLAYS, _KICKED_BY)
 
     def _courses(self, count: int, roundings: int) -> list[Course]:
-        execution = Execution(device="cpu", dtype=self._dtype, mode="eager", threads=1)
+        execution = on_cpu(self._dtype)
         return [
             follow(
                 self._model, self._start, self._batches, execution, self._marks,
@@ -155,7 +155,7 @@ def follow(
         if noise:
             size = roundings / _DISTURBED_BY * UNIT[execution.dtype]
             for name, gradient in trainer.parameters.gradients.items():
-                scale = size * noise[f"gradients/{name}"] * _largest(gradient)
+                scale = size * noise[f"gradients/{name}"] * largest(gradient)
                 gradient += (scale * rng.uniform(-1, 1, gradient.shape)).astype(dtype)
         trainer.update()
         if len(losses) in marks:
@@ -177,9 +177,9 @@ def predictions(model: Model, weights: Weights, x: np.ndarray, dtype: DType) -> 
         return np.asarray(trainer.predict(x.astype(execution.dtype)), np.float64)
 
     exact = ask(FLOAT64)
-    execution = Execution(device="cpu", dtype=dtype, mode="eager", threads=1)
-    off = max(_largest(ask(execution, seed) - exact) for seed in range(_REPLAYS))
-    allowed = MULTIPLE * max(off, UNIT[dtype] * _largest(exact))
+    execution = on_cpu(dtype)
+    off = max(largest(ask(execution, seed) - exact) for seed in range(_REPLAYS))
+    allowed = MULTIPLE * max(off, UNIT[dtype] * largest(exact))
     return Expected(exact, np.full(exact.shape, allowed))
 
 
@@ -205,20 +205,16 @@ def proved(model: Model, state: State, batch: Batch) -> Relative:
     formulas, unit = Formulas(model), UNIT["float64"]
     derived = formulas.derivatives(state, part)
     found = {
-        name: longer * noise.rounding / (unit * (_largest(derived[name]) or 1.0))
+        name: longer * noise.rounding / (unit * (largest(derived[name]) or 1.0))
         for name, noise in noises[0].items()
     }
     # A small loss is what is left of logarithms near 1; what they are off by alike stays in a mean.
     for seed in range(_REPLAYS):
         off = formulas.disturbed_derivatives(state, part, Roundings(unit, seed, common=True))
         apart = abs(float(off["loss"] - derived["loss"]))
-        found["loss"] = max(found["loss"], apart / (unit * (_largest(derived["loss"]) or 1.0)))
+        found["loss"] = max(found["loss"], apart / (unit * (largest(derived["loss"]) or 1.0)))
     return found
 
 
 def _cast(arrays: Weights, dtype: np.dtype) -> Weights:
     return {name: array.astype(dtype) for name, array in arrays.items()}
-
-
-def _largest(value: np.ndarray) -> float:
-    return float(np.max(np.abs(value), initial=0.0))

@@ -16,7 +16,8 @@ from ...backends import reference
 from ...backends.contract import Deviation, DType, Weights
 from ...models import Model
 from ...models.optimizers import SGD, AdamW
-from .formulas import Batch, Formulas, State, Values, gradients_of, statistics_of
+from ..worker.evidence import under
+from .formulas import Batch, Formulas, State, Values, largest
 from .noise import MULTIPLE, UNIT, Noise, Noises
 
 _KINK = 8  # times the smooth bound: the least that a kick does, up and down, if it meets a kink
@@ -139,14 +140,14 @@ class Oracle:
         return {
             f"weights/{name}"
             for name, (value, allowed) in gradients.items()
-            if np.min(allowed) > 0 and _largest(value) <= np.min(allowed)
+            if np.min(allowed) > 0 and largest(value) <= np.min(allowed)
         }
 
     def _expected(self, exact: Values, noises: Noises) -> dict[str, Expected]:
         return {name: self._allowed(value, noises[name]) for name, value in exact.items()}
 
     def _allowed(self, value: np.ndarray, noise: Noise) -> Expected:
-        smooth = MULTIPLE * max(noise.rounding, UNIT[self.dtype] * _largest(value))
+        smooth = MULTIPLE * max(noise.rounding, UNIT[self.dtype] * largest(value))
         kink = noise.kink if noise.kink > _KINK * smooth else 0.0
         return Expected(value, np.full(value.shape, smooth + kink))
 
@@ -181,14 +182,14 @@ class Oracle:
         measured: dict[str, Expected] | None = None,
     ) -> State:
         """Take a step with the gradients found; moved, with a sign, by all that is allowed."""
-        gradients = gradients_of(derivatives)
+        gradients = under("gradients", derivatives)
         clipped = self._formulas.clip(gradients)
         if measured:
             off = {name: measured[f"gradients/{name}"].allowed for name in gradients}
             off = self._off_when_clipped(gradients, clipped, off)
             off = self._off_when_decayed(clipped, off, state.weights)
             clipped = {name: g + sign * off[name] for name, g in clipped.items()}
-        return self._formulas.step(state, clipped, statistics_of(derivatives))
+        return self._formulas.step(state, clipped, under("statistics", derivatives))
 
     def _off_when_clipped(self, gradients: Weights, clipped: Weights, off: Weights) -> Weights:
         """Return how far clipped gradients may be off: they share a norm, and so its error.
@@ -232,7 +233,3 @@ def _farthest(states: list[State], name: str, value: np.ndarray) -> np.ndarray:
 
 def _norm(arrays: Weights) -> float:
     return math.sqrt(sum(float(np.sum(a * a)) for a in arrays.values()))
-
-
-def _largest(value: np.ndarray) -> float:
-    return float(np.max(np.abs(value), initial=0.0))

@@ -10,7 +10,6 @@ from time import perf_counter
 import numpy as np
 from msgspec.structs import replace
 
-from ...backends.contract import Deviation
 from ..parity.audit import Auditor, Timed
 from ..parity.formulas import Batch
 from ..parity.judges import judges
@@ -18,7 +17,7 @@ from ..results.summary import Audits
 from ..worker import notes
 from ..worker.evidence import under
 from ..worker.notes import orders
-from ..worker.records import Built
+from ..worker.records import deviations_of
 from ..worker.task import read_inputs
 from .race import Entrant, Race
 
@@ -36,7 +35,8 @@ def judge(races: Sequence[Race]) -> dict[str, Audits]:
 def judge_entrant(entrant: Entrant) -> Audits:
     """Return what was found of the notes of one entrant's processes."""
     began = perf_counter()
-    task, folder, deviations = entrant.task, entrant.folder, _known(entrant)
+    task, folder = entrant.task, entrant.folder
+    deviations = deviations_of(chain.from_iterable(entrant.processes))
     auditor = Auditor(task.model, task.execution.dtype)
     _, x, y, order = read_inputs(task, folder / "0")
     found = Audits()
@@ -78,12 +78,6 @@ def _predicted(
 
 def _noted(entrant: Entrant) -> bool:
     return any(entrant.folder.glob(f"*/{notes.FOLDER}/*.npz"))
-
-
-def _known(entrant: Entrant) -> list[Deviation]:
-    """Return what the adapter is known to do otherwise than the formulas."""
-    records = chain.from_iterable(entrant.processes)
-    return next((record.deviations for record in records if isinstance(record, Built)), [])
 
 
 def _notes(process: Path) -> Iterator[tuple[str, notes.Note]]:

@@ -19,14 +19,12 @@ from ..parity.judges import judges
 from ..parity.replay import Replays, proved
 from ..results.summary import Audits
 from ..worker import notes
-from ..worker.evidence import under
 from ..worker.feeding import Split, cast_targets, open_split
 from ..worker.files import read_arrays, write_whole
 from ..worker.job import EVALUATION_BATCH, Job, blocks
 from ..worker.job import read as read_job
-from ..worker.records import Block
+from ..worker.records import Block, deviations_of
 from ..worker.records import read as read_records
-from .journal import deviations_of
 from .run_folder import read_run
 
 _MOST_STEPS = 50  # of a block
@@ -140,8 +138,7 @@ def _judge_job(auditor: Auditor, job: Job, folder: Path) -> Audits:
     if (folder / "repeated.npy").exists():
         losses = np.load(folder / "repeated.npy", allow_pickle=False)
         last = timed[-1]
-        end = State.of(under("weights", last.note.after), under("state", last.note.after))
-        found = auditor.repeated(found, end, last.batches[0], losses)
+        found = auditor.repeated(found, last.note.after, last.batches[0], losses)
     for place, x, logits in _asked(job, folder):
         weights = read_arrays(folder / "weights.npz")
         found = auditor.predictions(found, place, weights, x, logits, EVALUATION_BATCH)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ...backends.contract import Deviation
 from ..results.status import status_of
 from ..results.summary import Status
 from ..worker import records
@@ -15,7 +14,6 @@ from ..worker.records import (
     Built,
     Epoch,
     Finished,
-    Record,
     Started,
 )
 
@@ -31,11 +29,6 @@ class JobResult(Struct, frozen=True):
     blocks: list[Block]
     epochs: list[Epoch]
     finished: Finished | None
-
-
-def deviations_of(journal: list[Record]) -> list[Deviation]:
-    """Return what the adapter of a job is known to do otherwise than the formulas."""
-    return next((record.deviations for record in journal if isinstance(record, Built)), [])
 
 
 def read_job(folder: Path, seed: int) -> JobResult:

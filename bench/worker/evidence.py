@@ -52,17 +52,16 @@ def collect(adapter: Adapter, probe: Probe, execution: Execution) -> Evidence:
     evidence |= prefixed("gradients", gradients)
     for step, batch in enumerate(staged[: probe.singles]):
         evidence[f"steps/{step}/losses"] = trainer.train([batch])
-        evidence |= _where(f"steps/{step}", trainer)
+        evidence |= prefixed(f"steps/{step}", standing(trainer))
     evidence["block/losses"] = trainer.train(staged[probe.singles :])
-    evidence |= _where("block", trainer)
+    evidence |= prefixed("block", standing(trainer))
     evidence["evaluation"] = trainer.predict(probe.batches[0][0].astype(dtype))
     return evidence
 
 
-def _where(place: str, trainer: Trainer) -> Evidence:
-    return prefixed(f"{place}/weights", trainer.weights()) | prefixed(
-        f"{place}/state", trainer.state()
-    )
+def standing(trainer: Trainer) -> Evidence:
+    """Return where a training stands: `weights/<name>`, `state/<slot>`."""
+    return prefixed("weights", trainer.weights()) | prefixed("state", trainer.state())
 
 
 def under(prefix: str, evidence: Evidence) -> Evidence:

@@ -29,11 +29,6 @@ class Note(NamedTuple):
     seen: Weights
 
 
-def standing(trainer: Trainer) -> Weights:
-    """Return where a training stands: `weights/<name>`, `state/<slot>`."""
-    return prefixed("weights", trainer.weights()) | prefixed("state", trainer.state())
-
-
 def dropouts(model: Model) -> list[tuple[str, str]]:
     """Return the keys of every dropout and of what its input is the output of ("": the model's)."""
     return list(_dropouts(model.nodes, ""))

@@ -6,7 +6,7 @@ the record that says so. Seconds are raw; everything else is derived later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -178,6 +178,11 @@ def tail(path: Path, offset: int) -> tuple[list[Record], int]:
         data = file.read()
     whole = data.rfind(b"\n") + 1
     return [_decoder.decode(line) for line in data[:whole].splitlines()], offset + whole
+
+
+def deviations_of(records: Iterable[Record]) -> list[Deviation]:
+    """Return what the adapter that left them is known to do otherwise than the formulas."""
+    return next((record.deviations for record in records if isinstance(record, Built)), [])
 
 
 def ending(records: list[Record]) -> Ending | None:

@@ -30,6 +30,7 @@ from ...models.init import initial_weights
 from . import notes
 from .describe import settings
 from .draw import draw
+from .evidence import standing
 from .feeding import Feeder, feeder, stage
 from .memory import peak_rss_mb, rss_mb
 from .parent import end_with_parent
@@ -358,9 +359,9 @@ def _noted(
 ) -> Spent:
     """Time a block; note, outside the clock, where it began, where it ended, and what it gave."""
     results: list[Any] = []
-    before = notes.standing(trainer)
+    before = standing(trainer)
     spent = _spent(lambda: results.append(block()))
-    after = notes.standing(trainer)
+    after = standing(trainer)
     if setup.task.phase == "train":
         first = train.first if isinstance(train, Fed) else 0
         rows = setup.order[first]

@@ -21,6 +21,7 @@ from ... import backends
 from ...backends.contract import Batch, Trainer, Unsupported
 from . import metrics, notes
 from .describe import settings
+from .evidence import standing
 from .feeding import Split, cast_targets, open_split, stage
 from .files import read_arrays
 from .job import EVALUATION_BATCH, Job, blocks
@@ -119,7 +120,7 @@ def _train_epoch(
 ) -> Epoch:
     losses: list[float] = []
     for number, indices in enumerate(blocks(batches, job.steps_per_block), start=1):
-        before = notes.standing(trainer) if (epoch, number) in job.audits else None
+        before = standing(trainer) if (epoch, number) in job.audits else None
         began = perf_counter()
         staged = feed(indices)
         staged_at = perf_counter()
@@ -139,7 +140,7 @@ def _train_epoch(
         if before is not None:
             path = folder / notes.FOLDER / f"{epoch}-{number}.npz"
             seen = notes.masked(job.model, trainer, staged[0])
-            notes.write(path, before, notes.standing(trainer), seen)
+            notes.write(path, before, standing(trainer), seen)
     logits = _predict(trainer, validation.x, job.execution.dtype)
     if epoch == job.epochs:
         np.save(folder / "validation.npy", logits)
