@@ -8,13 +8,12 @@ What a command needs is imported when it runs: `--help` loads neither NumPy nor 
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Any
 
 import typer
 
-from . import options
+from . import interrupts, options
 
 app = typer.Typer(
     name="bakeoff",
@@ -29,33 +28,30 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.listen()
     try:
         code = app(standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:
+    except (KeyboardInterrupt, typer.Abort):
+        code = interrupts.EXIT_CODE
+    except Exception as error:
         code = _report_error(error)
+    if code == interrupts.EXIT_CODE:  # also of an interrupt that the parser took, or a command
+        sys.stderr.write("bakeoff: interrupted\n")
     sys.exit(code or 0)
 
 
-def _interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def _report_error(error: BaseException) -> int:
+def _report_error(error: Exception) -> int:
     """Say in one line what was wrong and return the exit code; a bug of ours is raised again."""
     from rich.console import Console
 
     from ..models import InputError
     from .environments.install import InstallError
 
-    console = Console(stderr=True)
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        console.print("bakeoff: interrupted")
-        return 130
     if not isinstance(error, InputError | InstallError | typer.TyperException):
         raise error
     format_message = getattr(error, "format_message", error.__str__)
     message = " ".join(format_message().split())
+    console = Console(stderr=True)
     console.print(f"bakeoff: {message}", markup=False, highlight=False, soft_wrap=True)
     return 1 if isinstance(error, InstallError) else 2
 

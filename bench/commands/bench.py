@@ -17,6 +17,7 @@ from rich.markup import escape
 from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
 from ...models import InputError
+from .. import interrupts
 from ..checks import check_execution, check_output, check_unique
 from ..environments import machine
 from ..environments.code import write_zip
@@ -41,7 +42,7 @@ def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
     """Benchmark and report; return 1 if a case or a certificate failed, or nothing was measured,
     else 0. InputError.
 
-    An interrupt ends the timing; what was timed is reported, and 130 returned.
+    An interrupt ends the timing; what was timed is reported, and `interrupts.EXIT_CODE` returned.
     """
     for execution in request.executions:
         check_execution(execution.device, execution.threads)
@@ -74,7 +75,7 @@ def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
     if interrupted:
         done, cases = len(summary.measurements), sum(len(race.adapters) for race in field)
         console.print(f"interrupted: {done} of {cases} cases were timed")
-    return 130 if interrupted else _exit_code(summary)
+    return interrupts.EXIT_CODE if interrupted else _exit_code(summary)
 
 
 def _backends(request: BenchRequest, console: Console) -> Iterator[Backend]:

@@ -8,7 +8,6 @@ made anew. It has the framework, numpy and msgspec: the code itself travels with
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.resources import files
@@ -19,6 +18,7 @@ import platformdirs
 
 from ...backends import NAMES
 from ...models import InputError
+from .process import tethered
 
 ENVIRONMENTS = (*NAMES, "peers")
 _STAMP = "bakeoff-requirements.txt"
@@ -90,9 +90,7 @@ def _make(name: str, folder: Path, progress: Callable[[str], None]) -> None:
 def _run(command: list[str], log: Path, progress: Callable[[str], None]) -> None:
     with (
         log.open("a", encoding="utf-8") as record,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
+        tethered(command) as process,
     ):
         assert process.stdout
         last = ""
@@ -100,5 +98,6 @@ def _run(command: list[str], log: Path, progress: Callable[[str], None]) -> None
             record.write(line)
             last = line.strip() or last
             progress(line.strip())
+        process.wait()
     if process.returncode:
         raise InstallError(f"{' '.join(command[1:4])} failed: {last}; the log is {log}")

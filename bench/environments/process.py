@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from ..worker import parent, records
 from ..worker.records import Failed, Interrupted, Record, TimedOut
@@ -52,7 +54,29 @@ def started(
             end(process)
 
 
-def end(worker: subprocess.Popen[bytes]) -> None:
+@contextmanager
+def tethered(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that is none of ours, all that it prints piped; at the end, or when this
+    process is killed, it is ended, and at the end all that it started.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-I", parent.__file__, *command],
+        env=os.environ | {parent.VARIABLE: str(os.getpid())},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C is for this process, which ends the whole session
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(worker: subprocess.Popen[Any]) -> None:
     """End a worker that was started here, and all that it started."""
     with suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)

@@ -7,8 +7,10 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
+from ...models import InputError
 from ..environments import machine
 from ..worker.parent import end_with_parent
 
@@ -17,6 +19,8 @@ from ..worker.parent import end_with_parent
 def judges(tasks: int, *, few: int = 1) -> Iterator[Executor]:
     """Give an executor with as many processes as there are cores; for a few tasks, a thread, as
     processes take a second to start. Whatever is not done at the end is dropped.
+
+    Raises InputError when one of them was killed.
     """
     if tasks <= few:
         with ThreadPoolExecutor(1) as thread:
@@ -32,6 +36,11 @@ def judges(tasks: int, *, few: int = 1) -> Iterator[Executor]:
     )
     try:
         yield executor
+    except BrokenProcessPool:
+        raise InputError(
+            "a process that judges was killed (often: out of memory); free some memory, "
+            "and go on: what was recorded is kept"
+        ) from None
     finally:
         # Not by its queue: a process that died with the lock of it would be waited for for ever.
         for process in multiprocessing.active_children():
@@ -45,4 +54,5 @@ def judges(tasks: int, *, few: int = 1) -> Iterator[Executor]:
 
 def _begin(parent: int) -> None:
     end_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # is for the parent, which ends this process
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # are for the parent, which ends this process

@@ -1,4 +1,7 @@
-"""A worker ends with the process that started it, however that one ends."""
+"""A process ends with the one that started it, however that one ends.
+
+Run as a script it becomes the command that it is given, which then ends so.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +29,8 @@ def end_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+if __name__ == "__main__":
+    end_with_parent()  # which holds for what it becomes
+    os.execv(sys.argv[1], sys.argv[1:])

@@ -91,10 +91,13 @@ def _assert_passes(adapter: Adapter, probe: Probe, dtype: DType, mode: Mode) -> 
 
 
 def _stays_in_range(probe: Probe) -> bool:
-    """Return whether float32 can hold the training: the rate of a random model may be too high."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = _ask(reference, probe, "float64")
-        return all(np.isfinite(array.astype(np.float32)).all() for array in found.values())
+    """Return whether float32 can hold the training and all on the way: a rate may be too high."""
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            found = [_ask(reference, probe, dtype) for dtype in get_args(DType)]
+    except FloatingPointError:
+        return False
+    return all(np.isfinite(a.astype(np.float32)).all() for each in found for a in each.values())
 
 
 def _ask(adapter: Any, probe: Probe, dtype: DType, mode: Mode = "eager") -> Evidence:

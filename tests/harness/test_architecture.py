@@ -32,7 +32,7 @@ _FLOORS = (
     {"commands"},
     {"training", "timing"},
     {"parity", "report"},
-    {"workload", "checks"},
+    {"workload", "checks", "interrupts"},
     {"results"},
     {"environments"},
     {"worker"},
