@@ -11,6 +11,7 @@ pinned.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from ..models import InputError
-from .contract import Adapter
+from .contract import Adapter, Mode
 
 FRAMEWORKS = {  # backend -> the modules that it is made of
     "numpy": ("numpy",),
@@ -34,6 +35,20 @@ NAMES = tuple(FRAMEWORKS)
 def name_of(path: Path) -> str:
     """Return the name of an adapter that is a file: that of its folder, if it is a package."""
     return path.resolve().parent.name if path.name == "__init__.py" else path.stem
+
+
+def typical(adapter: str) -> tuple[Mode, str]:
+    """Return an adapter's `TYPICAL`, read from its source; of a module of somebody's own, or an
+    adapter that says nothing, that it is eager.
+    """
+    path = Path(__file__).with_name(adapter) / "__init__.py" if adapter in NAMES else Path(adapter)
+    if path.suffix == ".py":
+        for node in ast.parse(path.read_bytes()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", 0)]
+            if [getattr(target, "id", "") for target in targets] == ["TYPICAL"]:
+                mode, why = ast.literal_eval(cast("ast.Assign", node).value)
+                return mode, why
+    return "eager", "the adapter does not say"
 
 
 def load(adapter: str) -> Adapter:

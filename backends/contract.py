@@ -116,12 +116,16 @@ class Adapter(Protocol):
     `UNSUPPORTED` is keyed by a spec's type, by a mode or dtype, or by (mode, type). `DEVIATIONS`
     names what differs from the formula: parity allows that much, and reports say so.
 
+    `TYPICAL` is the mode that the framework's own users train in, and why, as literals: it is read
+    from the source, by a process without the framework.
+
     It may also define `device_memory(device) -> int | None`, the peak of the bytes that the
     framework has allocated on a device, and `settings(execution) -> dict[str, str]`, what it has
     fixed that matters for speed or numerics, in the framework's own words. See `Instrumented`.
     """
 
     MODES: tuple[Mode, ...]
+    TYPICAL: tuple[Mode, str]
     LAYERS: Mapping[type, Any]
     LOSSES: Mapping[type, Any]
     OPTIMIZERS: Mapping[type, Any]

@@ -30,6 +30,10 @@ from .trainer import Trainer, compilation_events
 __all__ = ["LAYERS", "LOSSES", "OPTIMIZERS"]
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
+TYPICAL: tuple[Mode, str] = (
+    "compiled",
+    "a step of training is written to be jitted; without, each operation compiles",
+)
 UNSUPPORTED: dict[Gap, str] = {}
 DEVIATIONS: dict[str, Deviation] = {}
 _NO_AUTOTUNING = "--xla_gpu_autotune_level=0"

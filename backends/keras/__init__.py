@@ -28,6 +28,7 @@ from .trainer import Trainer
 __all__ = ["LAYERS", "LOSSES", "OPTIMIZERS"]
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
+TYPICAL: tuple[Mode, str] = ("compiled", "fit() trains by a graph unless run_eagerly is asked for")
 UNSUPPORTED: dict[Gap, str] = {}
 DEVIATIONS: dict[str, Deviation] = {}
 

@@ -52,6 +52,10 @@ from .trainer import Trainer
 __all__ = ["LAYERS", "LOSSES", "OPTIMIZERS"]
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
+TYPICAL: tuple[Mode, str] = (
+    "compiled",
+    "Gluon's tutorials and model zoo hybridize a net before they train it",
+)
 UNSUPPORTED: dict[Gap, str] = {}
 DEVIATIONS: dict[str, Deviation] = {}
 

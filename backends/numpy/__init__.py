@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 from ...models import Model
-from ..contract import Execution, Weights, refuse_unsupported
+from ..contract import Execution, Mode, Weights, refuse_unsupported
 from ..reference import DEVIATIONS, MODES, UNSUPPORTED, devices, version
 from .layers import LAYERS
 from .losses import LOSSES
@@ -24,11 +24,14 @@ __all__ = [  # all of an adapter, for one that takes it over
     "LOSSES",
     "MODES",
     "OPTIMIZERS",
+    "TYPICAL",
     "UNSUPPORTED",
     "build",
     "devices",
     "version",
 ]
+
+TYPICAL: tuple[Mode, str] = ("eager", "NumPy has no other")
 
 
 def build(

@@ -38,6 +38,10 @@ from .trainer import Trainer
 __all__ = ["LAYERS", "LOSSES", "OPTIMIZERS"]
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
+TYPICAL: tuple[Mode, str] = (
+    "eager",
+    "dynamic graphs are what paddle.nn trains by unless to_static is asked for",
+)
 UNSUPPORTED: dict[Gap, str] = {}
 DEVIATIONS: dict[str, Deviation] = {
     "adam.v and adamw.v in float32": Deviation(

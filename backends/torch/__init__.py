@@ -32,6 +32,10 @@ from .trainer import Trainer
 __all__ = ["LAYERS", "LOSSES", "OPTIMIZERS"]
 
 MODES: tuple[Mode, ...] = ("eager", "compiled")
+TYPICAL: tuple[Mode, str] = (
+    "eager",
+    "a training loop is plain Python unless torch.compile is asked for",
+)
 _NO_RNN = "torch.compile does not compile PyTorch's recurrent layers; use --mode eager"
 UNSUPPORTED: dict[Gap, str] = {
     ("compiled", SimpleRNN): _NO_RNN,

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from bakeoff import backends
 from bakeoff.backends.contract import Adapter, Execution, Unsupported
 from bakeoff.models.init import initial_weights
 from bakeoff.models.layers import Layer
@@ -50,6 +51,14 @@ def test_a_mode_is_offered_or_excused(adapter: Adapter) -> None:
         "eager",
         "compiled",
     }
+
+
+def test_the_typical_mode_is_offered(adapter: Adapter, pytestconfig: pytest.Config) -> None:
+    backend = pytestconfig.getoption("--backend")
+    mode, why = backends.typical(backend)  # which reads the source
+    assert mode in adapter.MODES
+    assert len(why.split()) >= 3
+    assert backend not in backends.NAMES or (mode, why) == adapter.TYPICAL
 
 
 def test_version_and_devices(adapter: Adapter) -> None:

@@ -17,6 +17,7 @@ from bakeoff.backends.numpy import *  # noqa: F403
 
 BEHAVIOUR = Path(__file__).stem
 MODES, UNSUPPORTED, DEVIATIONS = real.MODES, real.UNSUPPORTED, real.DEVIATIONS
+TYPICAL = ("eager", "it is NumPy's")
 
 if BEHAVIOUR == "unimportable":
     import a_framework_that_is_not_there  # noqa: F401
