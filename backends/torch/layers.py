@@ -58,9 +58,8 @@ def _convolution(
         return module, variables
     # F.pad counts from the last axis
     border = [amount for before_after in reversed(pads) for amount in before_after]
-    return nn.Sequential(
-        nn.ConstantPad2d(border, 0.0) if len(pads) == 2 else nn.ConstantPad1d(border, 0.0), module
-    ), variables
+    pad = _Border(border, 0.0) if len(pads) == 2 else nn.ConstantPad1d(border, 0.0)
+    return nn.Sequential(pad, module), variables
 
 
 def conv_transpose2d(node: Node[layers.ConvTranspose2D]) -> Lowered:
@@ -285,6 +284,22 @@ class _PaddedAvgPool2d(nn.AvgPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.contiguous() if x.is_cuda else x)
+
+
+class _Border(nn.ConstantPad2d):
+    """By `cat` on a GPU in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # For sm_90, ptxas (12.8 to 13.0) drops the 1 of a small `1 + i % n`, as the compiled way
+        # back of `pad` reads by: wrong numbers, and no word.
+        if not x.is_cuda or x.dtype != torch.float64:
+            return super().forward(x)
+        for axis, amounts in ((3, self.padding[:2]), (2, self.padding[2:])):
+            before, after = (
+                x.new_zeros(*x.shape[:axis], amount, *x.shape[axis + 1 :]) for amount in amounts
+            )
+            x = torch.cat([part for part in (before, x, after) if part.shape[axis]], axis)
+        return x
 
 
 class _Recurrent(nn.Module):
