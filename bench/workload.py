@@ -6,9 +6,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
+import numpy as np
 from msgspec import Meta, Struct, structs
 
 from .. import models
+from ..datasets import csv
+from ..datasets.catalogue import placed, table_name
 from ..datasets.dataset import Dataset
 from ..models import InputError, Model
 from ..models.layers import Name
@@ -44,10 +48,21 @@ class Workload(_Terms, frozen=True, kw_only=True):
     model: Model
 
 
+class _Data(csv.Parameters, frozen=True, kw_only=True):
+    """The table `[data]`: the path of a CSV file beside this one, and how it is read."""
+
+    csv: Annotated[str, Meta(min_length=1)]
+
+
 class _File(_Terms, frozen=True, kw_only=True):
-    """As it is written: `model` is a name of the zoo, a path beside this file, or a table."""
+    """As it is written: `model` is a name of the zoo, a path beside this file, or a table.
+
+    A table of the user's own is named by `dataset` or described by `data`.
+    """
 
     model: str | Model
+    dataset: str = ""
+    data: _Data | None = None
 
 
 def read(name: str) -> Workload:
@@ -106,6 +121,17 @@ def check(workload: Workload, dataset: Dataset) -> None:
             f"expected one of {', '.join(METRICS[dataset.task])}"
         )
     _check_output(model, dataset, place)
+    _check_ids(model, dataset, place)
+    if workload.batch_size > (rows := len(dataset.train.x)):
+        raise InputError(
+            f"{place}: batch_size {workload.batch_size} is more than the {rows} training rows; "
+            f"choose {rows} at most"
+        )
+
+
+def warnings(workload: Workload, dataset: Dataset) -> list[str]:
+    """Return what a user should know of a workload and its data, a line each."""
+    return [f"{workload.name}: {line}" for line in dataset.notes]
 
 
 def facts(workload: Workload, dataset: Dataset) -> WorkloadFacts:
@@ -146,9 +172,39 @@ def _check_output(model: Model, dataset: Dataset, place: str) -> None:
         raise InputError(f"{place}{classes}: the model has {outputs} outputs, expected {expected}")
 
 
+def _check_ids(model: Model, dataset: Dataset, place: str) -> None:
+    """Raise InputError unless what feeds an embedding are ids below its vocabulary."""
+    if not model.vocabulary:
+        return
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    for name, split in splits.items():
+        x = np.asarray(split.x)
+        wrong = np.argwhere((x < 0) | (x >= model.vocabulary) | (x != np.floor(x)))
+        if len(wrong):
+            row, *position = wrong[0].tolist()
+            column = dataset.feature_names[position[0]] if dataset.feature_names else position
+            raise InputError(
+                f"{place}: the {name} split has {x[tuple(wrong[0])]:g} in row {row}, column "
+                f"{column}, and feeds an embedding: expected ids, whole numbers from 0 to "
+                f"{model.vocabulary - 1}; choose a dataset of ids, or another first layer"
+            )
+
+
 def _resolve(file: _File, folder: Path) -> Workload:
     terms = structs.asdict(file)
+    data = terms.pop("data")
     if isinstance(file.model, str):
         is_path = file.model.endswith(".toml")
         terms["model"] = models.read(str(folder / file.model) if is_path else file.model)
-    return Workload(**terms)
+    if (data is None) == (not file.dataset):
+        raise InputError(f"{file.name}: expected `dataset`, or a table `[data]`; write one of them")
+    if data is not None:
+        parameters = msgspec.convert(data, csv.Parameters, from_attributes=True)
+        terms["dataset"] = table_name(data.csv, parameters)
+    return at(Workload(**terms), folder)
+
+
+def at(workload: Workload, folder: Path) -> Workload:
+    """Return a workload whose table, if it has one, is relative to a folder. InputError."""
+    dataset = placed(workload.dataset, folder.absolute(), workload.model.vocabulary)
+    return structs.replace(workload, dataset=dataset)

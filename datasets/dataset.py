@@ -42,7 +42,9 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     """All about a dataset but its arrays: the content of `dataset.json`.
 
     A prediction in original units is `target_mean + target_scale * prediction`. `sha256` covers
-    dtype, shape and bytes of the six arrays. `feature_names` is empty for images and sequences.
+    dtype, shape and bytes of the six arrays. `feature_names` is empty for images and sequences,
+    `class_names` where classes have no names but their numbers, `test_lines`, the lines of the test
+    rows in their file, but for a user's table. `notes` are what a user should be told, in lines.
     """
 
     name: str
@@ -54,6 +56,9 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     target_scale: float
     sha256: str
     card: Card
+    class_names: tuple[str, ...] = ()
+    test_lines: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Dataset(Description, frozen=True, eq=False, kw_only=True):

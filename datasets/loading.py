@@ -17,9 +17,10 @@ from platformdirs import user_cache_path
 from ..models.errors import InputError
 from .catalogue import Choice, choose
 from .dataset import ARRAYS, DESCRIPTION, Dataset, Description, Split, open_dataset
+from .preparation import absent_classes
 from .source import File, Prepared, Progress, Request
 
-FORMAT_VERSION = 1  # raise it when a source, or the preparation, gives other arrays than before
+FORMAT_VERSION = 2  # raise it when a source, or the preparation, gives other arrays than before
 
 
 def load(
@@ -28,6 +29,7 @@ def load(
     data_dir: Path | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
+    offline: bool = False,
 ) -> Dataset:
     """Return the dataset of this name, materialised in the cache, as read-only memory maps.
 
@@ -37,6 +39,7 @@ def load(
     cache: where to materialise and download; `datasets` in $BAKEOFF_CACHE or in the user's cache
         folder by default.
     progress: called with file name, bytes done, and bytes in total, during a download.
+    offline: raise NotHere instead of downloading.
 
     Raises InputError for an unknown name or parameter, a damaged source file, a download that
     failed, or a cache that cannot be written.
@@ -45,7 +48,14 @@ def load(
     try:
         cache = (cache or default_cache()).absolute()
         cache.mkdir(parents=True, exist_ok=True)
-        request = Request(choice.path, _checked_data_dir(data_dir), cache, progress)
+        request = Request(
+            choice.path,
+            choice.parameters,
+            _checked_data_dir(data_dir),
+            cache,
+            progress,
+            offline,
+        )
         files = choice.source.read(request)
         folder = cache / f"{_slug(choice)}-{_identity(choice, files)}"
         return _opened(folder) or _materialise(folder, choice, files)
@@ -125,6 +135,9 @@ def _write(folder: Path, name: str, prepared: Prepared) -> None:
         feature_names=prepared.feature_names,
         target_mean=prepared.target_mean,
         target_scale=prepared.target_scale,
+        class_names=prepared.class_names,
+        test_lines=prepared.test_lines,
+        notes=(*prepared.notes, *absent_classes(prepared)),
         sha256=_content_hash(prepared.splits),
         card=prepared.card,
     )

@@ -48,6 +48,25 @@ def cut(rows: Integers, train: int = 70, validation: int = 15) -> list[Integers]
     return np.split(rows, ends)
 
 
+def stratified(labels: Integers, train: int = 70, validation: int = 15) -> list[Integers]:
+    """Cut the rows of each label by itself, in percent, in the order of `shuffle`.
+
+    labels: [N]. However few rows a label has, one is for validation and, unless the two shares are
+    all, one for testing; what then is left is for training.
+    """
+    order = shuffle(labels)
+    by_label = order[np.argsort(labels[order], kind="stable")]
+    _, first, counts = np.unique(labels[by_label], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(first, counts)
+    validated = np.maximum(1, (counts * validation + 50) // 100)
+    tested = np.maximum(1, (counts * (100 - train - validation) + 50) // 100)
+    tested *= train + validation < 100
+    ends = [np.repeat(end, counts) for end in (counts - validated - tested, counts - tested)]
+    part = np.empty(len(order), np.int64)
+    part[by_label] = (rank >= ends[0]).astype(np.int64) + (rank >= ends[1])
+    return [order[part[order] == number] for number in range(3)]
+
+
 def fit(train: Floats) -> tuple[Floats, Floats]:
     """Return mean and scale of each column of the training rows [N, F], both [F].
 
@@ -111,6 +130,23 @@ def classified_images(
         splits=(train, validation, test),
         num_classes=num_classes,
     )
+
+
+def absent_classes(prepared: Prepared) -> list[str]:
+    """Say for each split which classes it has no row of."""
+    if prepared.num_classes is None:
+        return []
+    told = []
+    for name, split in zip(("training", "validation", "test"), prepared.splits, strict=True):
+        absent = np.setdiff1d(np.arange(prepared.num_classes), split.y)
+        if len(absent):
+            names = [str(prepared.class_names[c] if prepared.class_names else c) for c in absent]
+            listed = ", ".join(map(repr, names[:5])) + ", ..." * (len(names) > 5)
+            told.append(
+                f"{len(absent)} of {prepared.num_classes} classes are absent from the {name} "
+                f"split ({listed}): its metrics say nothing of them"
+            )
+    return told
 
 
 def _lookup_tables(train: Pixels) -> NDArray[np.float32]:

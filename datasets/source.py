@@ -22,16 +22,24 @@ class File(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """Where a source may look for its files; `path` is what follows `csv:` in the name."""
+    """Where a source may look for its files; `path` is what follows `csv:` in the name.
+
+    Nothing is downloaded when it is `offline`.
+    """
 
     path: str
+    parameters: Any
     data_dir: Path | None
     cache: Path
     progress: Progress | None
+    offline: bool = False
 
 
 class Prepared(Struct, frozen=True, eq=False, kw_only=True):
-    """What a source makes: train, validation and test rows, and how they are to be described."""
+    """What a source makes: train, validation and test rows, and how they are to be described.
+
+    The fields are those of `Description`.
+    """
 
     card: Card
     task: Task
@@ -40,6 +48,9 @@ class Prepared(Struct, frozen=True, eq=False, kw_only=True):
     feature_names: tuple[str, ...] = ()
     target_mean: float = 0.0
     target_scale: float = 1.0
+    class_names: tuple[str, ...] = ()
+    test_lines: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class NoParameters(Struct, frozen=True, forbid_unknown_fields=True):

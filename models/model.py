@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from .errors import InputError
 from .initializers import WeightSpec
-from .layers import Layer, Name
+from .layers import Embedding, Layer, Name
 from .losses import Loss
 from .optimizers import Optimizer
 from .shapes import PositiveInt, Shape
@@ -117,6 +117,13 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
         """Yield every node in the order in which they are computed."""
         for node in self.nodes:
             yield from node.walk()
+
+    @property
+    def vocabulary(self) -> int:
+        """How many ids its input may hold: those of the embedding that it feeds; 0 without one."""
+        embeddings = [node for node in self.walk() if isinstance(node.layer, Embedding)]
+        fed = [node.layer for node in embeddings if not node.needs_input_gradient]
+        return min((layer.vocabulary_size for layer in fed), default=0)
 
     @property
     def cost(self) -> Cost:

@@ -11,6 +11,7 @@ from rich.progress import DownloadColumn, Progress, TaskID
 
 from ...backends import NAMES
 from ...models import InputError
+from .. import workload
 from ..environments.find import Backend, find
 from ..results.summary import Summary
 from ..training import aggregate, audits, jobs, plan
@@ -20,12 +21,15 @@ from ..training.prepare import prepare
 from ..training.progress import display
 from .install import explained, install
 from .report import show
+from .warn import warn
 
 
 def start(request: RunRequest, console: Console, *, make_missing: bool, as_json: bool) -> int:
     """Prepare and run a new comparison; return the exit code."""
     with _downloads(console) as download_progress:
         work = plan.check(request, download_progress)
+    for each in work:
+        warn(workload.warnings(*each), console)
     names = request.backends or NAMES
     backends = _find(names, request)
     if make_missing:

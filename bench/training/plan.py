@@ -128,4 +128,5 @@ def _override(work: Workload, request: RunRequest) -> Workload:
         "batch_size": request.batch_size,
         "dataset": request.dataset,
     }
-    return structs.replace(work, **{k: v for k, v in changes.items() if v is not None})
+    work = structs.replace(work, **{k: v for k, v in changes.items() if v is not None})
+    return workload.at(work, Path()) if request.dataset else work

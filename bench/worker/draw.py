@@ -6,7 +6,6 @@ import numpy as np
 
 from ...models import Model
 from ...models.init import stream
-from ...models.layers import Embedding
 from ...models.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 
 SEED = 0
@@ -16,9 +15,8 @@ def draw(model: Model, samples: int, step: int) -> tuple[np.ndarray, np.ndarray]
     """Draw inputs, normal or ids, and targets to match the loss; both representable in float32."""
     rng = stream(SEED, f"probe-{step}", model.name)
     shape, outputs = (samples, *model.input), model.output_shape[0]
-    first = model.layers[0]
-    if isinstance(first, Embedding):
-        x = rng.integers(first.vocabulary_size, size=shape).astype(np.float64)
+    if model.vocabulary:
+        x = rng.integers(model.vocabulary, size=shape).astype(np.float64)
     else:
         x = representable(rng.normal(size=shape))
     match model.loss:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from bakeoff.datasets import Dataset, columns, load
+from bakeoff.datasets.notation import Notation, is_missing
+from bakeoff.datasets.table import Table
 from bakeoff.models.errors import InputError
 
 NUMBERS = "a,b,y\n" + "".join(f"{i},{i * i},{3 * i + 1}\n" for i in range(40))
@@ -62,13 +64,13 @@ def test_a_text_target_means_classification(tmp_path: Path) -> None:
     assert set(x[:, 1]) == {0.0, 1.0}
 
 
-def test_classes_are_sorted_as_texts(tmp_path: Path) -> None:
+def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
     rows = "".join(f"{i},{[10, 9, 2][i % 3]}\n" for i in range(30))
     dataset = load_csv(tmp_path, "a,y\n" + rows, "target=y&task=classification")
     x, y = all_rows(dataset)
     original = np.rint(x[:, 0] / (x[:, 0].max() - x[:, 0].min()) * 29)
     original -= original.min()
-    np.testing.assert_array_equal(y, np.array([0, 2, 1])[original.astype(int) % 3])
+    np.testing.assert_array_equal(y, np.array([2, 1, 0])[original.astype(int) % 3])
 
 
 def test_rows_without_a_target_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -78,38 +80,73 @@ def test_rows_without_a_target_are_dropped_and_counted(tmp_path: Path) -> None:
     assert dataset.card.origin == "the file table.csv"
 
 
+def encoded(
+    cells: list[str], train_rows: list[int], **wanted: bool
+) -> tuple[np.ndarray, list[str]]:
+    table = Table(Path("table.csv"), "utf-8", ",", {"a": cells}, list(range(2, len(cells) + 2)))
+    column = columns.judge(table, "a", Notation(), columns.Wanted(**wanted))
+    assert not column.problem
+    features, (names,) = columns.encode([column], np.array(train_rows))
+    return features, names
+
+
 def test_numbers_that_are_missing_become_the_training_median() -> None:
-    cells = ["1", "n/a", "3", "9", "NULL", "100"]
-    features, names = columns.encode("a", cells, np.array([0, 1, 2, 3]))
+    features, names = encoded(["1", "n/a", "3", "9", "NULL", "100"], [0, 1, 2, 3])
     filled = np.array([1, 3, 3, 9, 3, 100.0])
     np.testing.assert_allclose(features[:, 0], (filled - 4) / np.array([1, 3, 3, 9]).std())
     assert names == ["a"]
 
 
-def test_a_column_without_any_number_is_zero() -> None:
-    features, _ = columns.encode("a", ["", "NaN", "?"], np.array([0, 1]))
-    np.testing.assert_array_equal(features, 0)
-
-
 def test_categories_are_those_of_training() -> None:
-    cells = ["red", "", "blue", "green", "NA", "inf"]
-    features, names = columns.encode("c", cells, np.array([0, 1, 2]))
-    assert names == ["c=(missing)", "c=blue", "c=red"]
-    expected = [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]]
+    features, names = encoded(["red", "", "blue", "green", "NA", "red"], [0, 1, 2])
+    assert names == ["a=(missing)", "a=blue", "a=red"]
+    expected = [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
     np.testing.assert_array_equal(features, expected)
 
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("1", 1.0), ("-1e3", -1000.0), ("x", None), ("inf", None), ("1e999", None), ("0x1", None)],
+    [
+        ("1", 1.0),
+        ("-1e3", -1000.0),
+        ("+.5", 0.5),
+        *(
+            (cell, None)
+            for cell in ("x", "inf", "1e999", "0x1", "1_000", "1,250", "١", "9" * 10**5)
+        ),
+    ],
 )
 def test_what_a_number_is(cell: str, value: float | None) -> None:
-    assert columns.number(cell) == value
+    assert Notation().number(cell) == value
 
 
-@pytest.mark.parametrize("cell", ["", "na", "NA", "N/A", "NaN", "Null", "?"])
+@pytest.mark.parametrize(
+    ("notation", "cell", "value"),
+    [
+        (Notation(","), "1.250", None),
+        (Notation(","), "1,25", 1.25),
+        (Notation(",", "."), "-1.250.000,5", -1250000.5),
+        (Notation(".", ","), "1,250", 1250.0),
+        (Notation(".", ","), "12,50", None),
+        (Notation(".", "_"), "32_137", 32137.0),
+        (Notation(",", " "), "1 250,5", 1250.5),
+    ],
+)
+def test_what_a_number_is_in_another_notation(
+    notation: Notation, cell: str, value: float | None
+) -> None:
+    assert notation.number(cell) == value
+
+
+@pytest.mark.parametrize("cell", ["", "na", "NA", "N/A", "NaN", "Null", "?", "-", "N.A.", "."])
 def test_what_missing_is(cell: str) -> None:
-    assert columns.is_missing(cell)
+    assert is_missing(cell)
+
+
+def test_what_pandas_takes_for_missing_is() -> None:
+    from pandas._libs.parsers import STR_NA_VALUES
+
+    assert all(map(is_missing, STR_NA_VALUES))
 
 
 @pytest.mark.parametrize(
@@ -121,8 +158,16 @@ def test_what_missing_is(cell: str) -> None:
         NUMBERS.replace("\n", "\n\n") + "  \n",
         NUMBERS.replace("a,b,y", 'a, "b", "y"'),
         NUMBERS.rstrip("\n"),
+        NUMBERS.encode("utf-16"),
+        NUMBERS.replace(",", ";"),
+        NUMBERS.replace(",", "\t"),
+        NUMBERS.replace(",", "|"),
+        NUMBERS.replace("\n", "\r"),
     ],
-    ids=["bom", "crlf", "spaces", "empty-lines", "quoted", "no-last-newline"],
+    ids=[
+        *("bom", "crlf", "spaces", "empty-lines", "quoted", "no-last-newline", "utf-16"),
+        *("semicolon", "tab", "bar", "old-mac"),
+    ],
 )
 def test_spellings_of_one_table(tmp_path: Path, content: str | bytes) -> None:
     assert load_csv(tmp_path, content).sha256 == load_csv(tmp_path, NUMBERS).sha256
@@ -151,11 +196,11 @@ def test_the_folder_has_the_name_of_the_file(tmp_path: Path) -> None:
         ("", "target=y", ": the file is empty"),
         ("\n \n", "target=y", ": the file is empty"),
         ("1,2,3\n4,5,6\n", "target=y", ", line 1: the header is '1', '2', '3', expected a name"),
-        ("a,,y\n", "target=y", ", line 1: the header is 'a', '', 'y', expected a name"),
+        (",,\n1,2,3\n", "target=y", ", line 1: the header is '', '', '', expected a name"),
         ("a,b,a\n", "target=b", ", line 1: column 'a' appears twice"),
         (NUMBERS + "7,8\n", "target=y", ", line 42: 2 cells, expected 3 as in the header"),
         (NUMBERS + "7,8,9,10\n", "target=y", ", line 42: 4 cells, expected 3"),
-        (NUMBERS, "", "missing required field `target`; expected csv:PATH?target=COLUMN"),
+        (NUMBERS, "", ": no target, expected target= one of 'a', 'b', 'y'; add it"),
         (NUMBERS, "target=z", ": no column 'z', expected target= one of 'a', 'b', 'y'"),
         (NUMBERS, "target=y&task=clustering", "`$.task`; expected csv:PATH?target=COLUMN"),
         (NUMBERS, "target=y&seed=1", "unknown field `seed`; expected csv:PATH"),
@@ -166,14 +211,17 @@ def test_the_folder_has_the_name_of_the_file(tmp_path: Path) -> None:
         (NUMBERS, "target=y&task=classification", ": target 'y' has 40 different values"),
         (CLASSES, "target=y&task=regression", ", line 2: target 'y' is 'n', expected a number"),
         (NUMBERS + "1,1,1e200\n", "target=y", ", line 42: target 'y' is '1e200', expected a"),
-        (NUMBERS + "1e200,1,1\n", "target=y", ": column 'a' holds numbers beyond 1e+100"),
+        (
+            NUMBERS + "1e200,1,1\n",
+            "target=y",
+            ", line 42: column 'a' holds 1e200, expected numbers up to 1e+100",
+        ),
         (NUMBERS.encode() + b"1,\xff,2\n", "target=y", ", line 42: byte 0xff, expected UTF-8"),
-        (NUMBERS.encode("utf-16"), "target=y", ", line 1: byte 0xff, expected UTF-8"),
-        (NUMBERS + '1,"2,3\n4,5,6\n', "target=y", ", line 43: unexpected end of data"),
+        (NUMBERS + '1,"2,3\n4,5,6\n', "target=y", ", line 42: unexpected end of data"),
         (
             "a,y\n" + "".join(f"t{i},{i}\n" for i in range(2000)),
             "target=y",
-            ": column 'a' holds 1400 different texts in training, expected at most 1000",
+            ", line 2: column 'a' holds 2,000 different texts in 2,000 rows, such as 't0'",
         ),
     ],
 )
