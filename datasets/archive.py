@@ -1,4 +1,4 @@
-"""The four IDX files of MNIST and its kin: where they are found, and what they become."""
+"""The four IDX files of MNIST and its kin: what they become, or where they are downloaded from."""
 
 from __future__ import annotations
 
@@ -13,16 +13,9 @@ from .checksums import SHA256
 from .dataset import Card
 from .download import download, has_sha256
 from .idx import read_images, read_labels
+from .local_archive import FILES, NUM_CLASSES, find_local
 from .preparation import classified_images, shuffle
-from .source import File, Prepared, Progress, Request
-
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-NUM_CLASSES = 10
+from .source import File, NotHereError, Prepared, Progress, Request
 
 
 class Archive(Struct, frozen=True):
@@ -36,35 +29,23 @@ class Archive(Struct, frozen=True):
 def read_archive(archive: Archive, request: Request) -> list[File]:
     """Read the four files, in the order of FILES.
 
-    They are looked for in `<data_dir>/<name>`, in `<data_dir>`, in `<cache>/downloads/<name>`, and
-    then downloaded. Raises InputError when that fails, or when the files are another dataset's.
+    They are those of `data_dir`, if it is given (see `local_archive`), or else those that are in
+    `<cache>/downloads/<name>`, where they are downloaded to. Raises InputError when that fails, or
+    when the files are another dataset's; NotHereError instead of downloading, if that was asked.
     """
     if request.data_dir is not None:
-        for folder in (request.data_dir / archive.name, request.data_dir):
-            if paths := _find(folder):
-                files = [File(path, path.read_bytes()) for path in paths]
-                _refuse_others(archive, files)
-                return files
+        files = find_local(archive.name, request.data_dir)
+        _refuse_others(archive, files)
+        return files
     folder = request.cache / "downloads" / archive.name
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         paths = [folder / f"{name}.gz" for name in FILES]
+        if request.offline and not all(path.is_file() for path in paths):
+            raise NotHereError(f"{archive.name} is not here yet; a run downloads it")
         for path in paths:
             _ensure(archive, path, request.progress)
         return [File(path, path.read_bytes()) for path in paths]
-
-
-def _find(folder: Path) -> list[Path]:
-    """Return the paths of the four files in this folder, or none when it has none of them."""
-    choices = [(folder / f"{name}.gz", folder / name) for name in FILES]
-    paths_given = [next((path for path in paths if path.is_file()), None) for paths in choices]
-    missing = [name for name, path in zip(FILES, paths_given, strict=True) if path is None]
-    if missing and len(missing) < len(FILES):
-        raise InputError(
-            f'"{folder}" lacks {", ".join(missing)} (plain or .gz), expected all four IDX files; '
-            f"add the missing or remove the others"
-        )
-    return [path for path in paths_given if path is not None]
 
 
 def _refuse_others(archive: Archive, files: list[File]) -> None:

@@ -39,7 +39,7 @@ def load(
     cache: where to materialise and download; `datasets` in $BAKEOFF_CACHE or in the user's cache
         folder by default.
     progress: called with file name, bytes done, and bytes in total, during a download.
-    offline: raise NotHere instead of downloading.
+    offline: raise NotHereError instead of downloading.
 
     Raises InputError for an unknown name or parameter, a damaged source file, a download that
     failed, or a cache that cannot be written.

@@ -8,10 +8,15 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from ..models.errors import InputError
 from ..models.losses import Task
 from .dataset import Card, Split
 
 Progress: TypeAlias = Callable[[str, int, int], None]  # file name, bytes done, bytes in total
+
+
+class NotHereError(InputError):
+    """What would have to be downloaded, when it must not be."""
 
 
 class File(Struct, frozen=True):

@@ -19,6 +19,7 @@ from bakeoff.datasets.archive import FILES, Archive, read_archive
 from bakeoff.datasets.download import download
 from bakeoff.datasets.fashion_mnist import ARCHIVE as FASHION
 from bakeoff.datasets.mnist import ARCHIVE as MNIST
+from bakeoff.datasets.source import NotHereError
 from bakeoff.models.errors import InputError
 
 NOWHERE = "http://127.0.0.1:1/"
@@ -78,6 +79,79 @@ def test_local_files(tmp_path: Path, name: str, suffix: str, own_folder: bool) -
     train = (dataset.train.x.astype(np.float64) - scaled[1]) / scaled[0]
     np.testing.assert_allclose(scaled, [1 / train.std(), -train.mean() / train.std()], rtol=1e-5)
     np.testing.assert_array_equal(dataset.test.y, np.arange(20) % 10)
+
+
+STEMS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "form"),
+    [
+        (".", "mnist", "{0}.idx{1}-ubyte"),
+        (".", "mnist", "{0}-idx{1}-ubyte.GZ"),
+        ("MNIST/raw", "mnist", "{0}-idx{1}-ubyte"),
+        ("Mnist", "mnist", "{0}.idx{1}"),
+        ("raw", "mnist", "{0}_idx{1}_ubyte"),
+        ("FashionMNIST/raw", "fashion-mnist", "{0}-idx{1}-ubyte"),
+        ("fashion", "fashion-mnist", "{0}-idx{1}-ubyte"),
+        ("fashion_mnist", "fashion-mnist", "{0}-idx{1}-ubyte"),
+    ],
+)
+@pytest.mark.parametrize("capitals", [False, True])
+def test_local_files_under_their_usual_names(
+    tmp_path: Path, folder: str, name: str, form: str, capitals: bool
+) -> None:
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for stem, kind, content in zip(STEMS, (3, 1, 3, 1), contents(), strict=True):
+        file = form.format(stem, kind)
+        path = tmp_path / folder / (file.upper() if capitals else file)
+        path.write_bytes(gzip.compress(content) if "GZ" in form else content)
+    plain = load_local(write(tmp_path / "plain" / name, contents()).parent, name)
+    assert load_local(tmp_path, name).sha256 == plain.sha256
+
+
+def npz(path: Path, **changes: np.ndarray) -> None:
+    """Write what Keras keeps: the arrays of `contents`."""
+    shapes = ((60, 5, 7), (60,), (20, 5, 7), (20,))
+    arrays = [
+        np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+        for content, shape in zip(contents(), shapes, strict=True)
+    ]
+    named = dict(zip(("x_train", "y_train", "x_test", "y_test"), arrays, strict=True))
+    np.savez(path, allow_pickle=False, **(named | changes))
+
+
+def test_the_file_of_keras(tmp_path: Path) -> None:
+    npz(tmp_path / "mnist.npz")
+    plain = load_local(write(tmp_path / "plain", contents()))
+    assert load_local(tmp_path).sha256 == plain.sha256
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"y_test": np.arange(20, dtype=np.int64)}, "holds the label 19"),
+        ({"x_test": np.zeros((20, 5, 7), np.float32)}, "x_test is float32, expected whole numbers"),
+        ({"x_train": np.zeros((60, 35), np.uint8)}, "has 2 dimensions"),
+        ({"x_train": np.full((60, 5, 7), 256)}, "x_train is int64, expected whole numbers from 0"),
+    ],
+)
+def test_a_file_of_keras_that_holds_something_else(
+    tmp_path: Path, changes: dict[str, np.ndarray], part: str
+) -> None:
+    npz(tmp_path / "mnist.npz", **changes)
+    assert part in message_of(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"nothing"])
+def test_a_damaged_file_of_keras(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mnist.npz").write_bytes(content)
+    assert "mnist.npz" in message_of(tmp_path)
+
+
+def test_a_folder_of_the_other_dataset_is_refused_by_its_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "FashionMNIST" / "raw", contents())
+    assert "is a folder of fashion-mnist by its name, expected mnist" in message_of(folder)
 
 
 def test_the_own_folder_comes_first(tmp_path: Path) -> None:
@@ -347,11 +421,25 @@ def test_a_damaged_download_is_fetched_again(
     assert len(mirrors.asked) == 5
 
 
-def test_data_dir_without_the_files_downloads(
+def test_a_data_dir_without_the_files_is_refused_with_what_it_holds(
     tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, mirrors.url("good"))
-    assert load("mnist", data_dir=tmp_path, cache=tmp_path / "cache").num_classes == 10
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    message = message_of(tmp_path)
+    assert "has no mnist, expected train-images-idx3-ubyte" in message
+    assert "it holds photos/cat.png;" in message
+    assert mirrors.asked == []
+
+
+def test_nothing_is_downloaded_offline(
+    tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, mirrors.url("good"))
+    with pytest.raises(NotHereError, match="mnist is not here yet"):
+        load("mnist", cache=tmp_path, offline=True)
+    assert mirrors.asked == []
 
 
 def test_offline_names_every_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
