@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def _of_npz(path: Path) -> list[File]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = [stored[name] for name in _ARRAYS]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f'"{path}" cannot be read ({error}), expected {", ".join(_ARRAYS)}; download it again'
         ) from error

@@ -14,7 +14,7 @@ from ...models import InputError
 from .. import workload
 from ..environments.find import Backend, find
 from ..results.summary import Summary
-from ..training import aggregate, audits, jobs, plan
+from ..training import aggregate, audits, jobs, plan, predictions
 from ..training.certificates import certify_run
 from ..training.plan import DownloadProgress, RunRequest
 from ..training.prepare import prepare
@@ -94,6 +94,9 @@ def _run(folder: Path, console: Console, *, seeds: int, parity: bool) -> None:
 def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
     summary = aggregate.summarize(folder)
     show(summary, folder, console, as_json=as_json)
+    if written := predictions.write(folder):
+        where = written[0] if len(written) == 1 else folder / "jobs/*/*" / predictions.FILE
+        console.print(f"predictions: {where}", markup=False, highlight=False, soft_wrap=True)
     return summary
 
 

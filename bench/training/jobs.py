@@ -21,7 +21,7 @@ from .progress import Display
 from .run_folder import CheckpointSpec, RunSpec, read_run
 
 _RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy", "state.npz")
-_NOTED = ("validation.npy", "again.npy", "repeated.npy", "audit.json")
+_NOTED = ("validation.npy", "again.npy", "repeated.npy", "audit.json", "predictions.csv")
 
 
 def run(folder: Path, display: Display) -> None:
