@@ -197,7 +197,10 @@ def list_all(
 
 @app.command(epilog=options.EXAMPLES["show"])
 def show(name: options.Shown) -> None:
-    """Show the layers, shapes, parameters and FLOPs of a model; or a dataset's card."""
+    """Show a model layer by layer, a dataset's card, or what is understood of a CSV file.
+
+    A workload is checked against its data, as a run does it.
+    """
     from .commands import show as command
 
     command.print_one(name, _console())

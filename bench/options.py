@@ -34,7 +34,7 @@ WorkloadsOrModels = Annotated[
 Environments = Annotated[
     list[str] | None, Argument(metavar="[BACKEND ...]", help="All by default; or `peers`.")
 ]
-Shown = Annotated[str, Argument(metavar="MODEL|WORKLOAD|DATASET")]
+Shown = Annotated[str, Argument(metavar="MODEL|WORKLOAD|DATASET|CSV")]
 Word = Annotated[str, Argument(help="A layer, loss, optimizer, schedule, initializer.")]
 Adapter = Annotated[str, Argument(help="A backend, the path of an adapter (.py), or a module.")]
 Run = Annotated[Path, Argument(metavar="RUN", help="A folder made by bakeoff run.")]
@@ -135,7 +135,7 @@ EXAMPLES = {
     "`bakeoff train --resume c.safetensors --backend mxnet`",
     "install": "Examples: `bakeoff install` · `bakeoff install torch peers`",
     "list": "Examples: `bakeoff list` · `bakeoff list --matrix`",
-    "show": "Examples: `bakeoff show lenet5` · `bakeoff show mnist-mlp` · `bakeoff show my.toml`",
+    "show": "Examples: `bakeoff show lenet5` · `bakeoff show my.toml` · `bakeoff show houses.csv`",
     "explain": "Examples: `bakeoff explain adam` · `bakeoff explain batch_norm`",
     "parity": "Examples: `bakeoff parity` · "
     "`bakeoff parity lenet5 --backend torch,keras --dtype float32` · "

@@ -162,17 +162,16 @@ def _numbers(
         missing=missing + coerced,
         coerced=coerced,
         numbers=numbers,
-        remark=_remark(cells, missing),
+        remark=_remark(cells, numbers),
     )
 
 
-def _remark(cells: Sequence[str], missing: int) -> str:
+def _remark(cells: Sequence[str], numbers: Sequence[float]) -> str:
     """Say what in a column of numbers speaks for something else."""
     if any(len(cell) > 1 and cell[0] == "0" and cell.isdecimal() for cell in cells):
         return "zeros in front: a code?"
-    if len(set(cells)) == len(cells) - max(0, missing - 1) and all(map(str.isdecimal, cells)):
-        return "no two alike: an id?"
-    return ""
+    counted = all(map(float.is_integer, numbers)) and max(numbers) - min(numbers) < len(numbers)
+    return "it counts the rows: an id?" if counted and len(set(numbers)) == len(numbers) else ""
 
 
 def _category(
@@ -232,7 +231,7 @@ def _ids(
     for row, value in enumerate(numbers):
         if value is None or not value.is_integer() or not 0 <= value < vocabulary:
             problem = (
-                f"column {name!r} is {cells[row][:40]!r}, and feeds an embedding: expected an id, "
+                f"column {name!r} is {cells[row][:40]!r}, expected an id, as it feeds an embedding: "
                 f"a whole number from 0 to {vocabulary - 1}; mend the cell, raise "
                 f"vocabulary_size, or drop={name}"
             )

@@ -62,6 +62,11 @@ class NoParameters(Struct, frozen=True, forbid_unknown_fields=True):
     """The query of a dataset that takes none."""
 
 
+def table_request(path: str, parameters: Any) -> Request:
+    """Return the request of a table, which needs no more than its path and parameters."""
+    return Request(path, parameters, None, Path(), None, offline=True)
+
+
 def no_files(request: Request) -> list[File]:
     """Read nothing: the data are generated, or come out of an installed package."""
     return []

@@ -31,6 +31,7 @@ from .. import workload
 from ..environments.find import Backend, describe, find
 from ..worker.describe import Description
 from ..workload import Workload
+from . import data
 
 
 def print_all(console: Console) -> None:
@@ -53,6 +54,8 @@ def print_one(name: str, console: Console) -> None:
         _print_card(CARDS[name], console)
     elif name.endswith(".toml"):
         _print_file(name, console)
+    elif data.is_data(name):
+        data.print_data(name, console)
     else:
         known = sorted({*workload.names(), *models.zoo(), *CARDS})
         raise InputError(
@@ -94,6 +97,7 @@ def _print_workload(work: Workload, console: Console) -> None:
         highlight=False,
     )
     _print_model(work.model, console)
+    data.print_fit(work, console)
 
 
 def _print_model(model: Model, console: Console) -> None:
