@@ -156,6 +156,9 @@ def _numbers(
             )
             return Column(name=name, kind="number", problem=problem, row=row)
     coerced = sum(value is None for value in values)
+    if coerced + missing == len(cells):
+        problem = f"column {name!r} has no number, expected some; drop={name}"
+        return Column(name=name, kind="number", missing=missing, problem=problem)
     return Column(
         name=name,
         kind="number",
@@ -211,15 +214,15 @@ def _category(
 
 
 def _not_a_number(name: str, cell: str, numbers: int, notation: Notation) -> str:
-    advice = notation.advice(cell) if is_like_a_number(cell) else ""
-    ways = [advice] if advice else []
+    ways = notation.advice(cell) if is_like_a_number(cell) else []
+    others = f" as in {numbers:,} other rows" * bool(numbers)
     ways += [
         f"numeric={name} (what is none counts as missing)",
         f"categorical={name}",
         f"drop={name}",
     ]
     return (
-        f"column {name!r} is {cell[:40]!r}, expected a number as in {numbers:,} other rows; "
+        f"column {name!r} is {cell[:40]!r}, expected a number{others}; "
         f"mend the cell, or give {' or '.join(ways)}"
     )
 
@@ -231,7 +234,7 @@ def _ids(
     for row, value in enumerate(numbers):
         if value is None or not value.is_integer() or not 0 <= value < vocabulary:
             problem = (
-                f"column {name!r} is {cells[row][:40]!r}, expected an id, as it feeds an embedding: "
+                f"column {name!r} is {cells[row][:40]!r}, expected an id, to feed an embedding: "
                 f"a whole number from 0 to {vocabulary - 1}; mend the cell, raise "
                 f"vocabulary_size, or drop={name}"
             )

@@ -1,7 +1,8 @@
 """A user's own table: `csv:PATH?target=COLUMN`, or the table `[data]` of a workload.
 
 The first line names the columns. Encoding (UTF-8, or what a byte order mark says), separator
-(`, ; tab |`) and decimal mark are given or found; a thousands mark is only given. Space around
+(`, ; tab |`) and decimal mark are given or found, if nothing else can be meant; a thousands mark is
+only given. Space around
 cells is dropped, and so are empty lines. What pandas takes for missing is, and ? - -- . N.A.
 
 - A column of finite numbers is numeric: missing is the training split's median; standardised by the
@@ -198,9 +199,12 @@ def _notation(table: Table, parameters: Parameters) -> Notation:
     thousands = " " if parameters.thousands == "space" else parameters.thousands
     if thousands and (thousands not in _THOUSANDS or len(thousands) > 1):
         raise table.error(f"thousands={thousands!r}, expected one of , . ' _ or space; correct it")
-    columns = [c for name, c in table.columns.items() if name not in parameters.drop]
-    other = {",": ".", ".": ","}.get(thousands)
-    decimal = parameters.decimal or other or notation.find(columns)
+    decimal = parameters.decimal or {",": ".", ".": ","}.get(thousands, "")
+    if not decimal:
+        columns = {n: cells for n, cells in table.columns.items() if n not in parameters.drop}
+        decimal, doubtful = notation.find(columns, parameters.numeric)
+        if doubtful and table.separator == ";":  # of a country, maybe, where it means thousands
+            raise table.error(f"{doubtful!r} may be thousands; say which: decimal=. or thousands=.")
     if decimal == thousands:
         raise table.error(f"decimal= and thousands= are both {decimal!r}; correct one")
     return Notation(decimal, thousands)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from msgspec import Struct
@@ -34,6 +34,7 @@ def _proof(mark: str, other: str) -> re.Pattern[str]:
     return re.compile(rf"{_SIGN}(?:{whole}|\d{{1,3}}(?:{other}\d{{3}})+{mark}\d+)")
 
 
+_IN_DOUBT = re.compile(rf"{_SIGN}\d{{1,3}}\.\d{{3}}")
 _COMMA, _POINT = _proof(",", "."), _proof(".", ",")
 
 
@@ -71,31 +72,33 @@ class Notation(Struct, frozen=True, dict=True):
         value = float(cell.replace(self.decimal, "."))
         return value if math.isfinite(value) else None
 
-    def advice(self, cell: str) -> str:
-        """Return how a number in another notation may be read, if an option does it."""
+    def advice(self, cell: str) -> list[str]:
+        """Return the options by which a number in another notation may be read."""
         marks = [mark for mark in ",.'’_ \u00a0\u202f" if mark in cell and mark != self.decimal]
         word = {" ": "space", "\u00a0": "%C2%A0", "\u202f": "%E2%80%AF"}
         ways = [f"thousands={word.get(mark, mark)}" for mark in marks]
         if self.decimal == "." and cell.count(",") == 1:
             ways.insert(0, "decimal=,")
-        return ", ".join(ways)
+        return ways
 
 
-def find(columns: Iterable[Sequence[str]]) -> str:
+def find(columns: Mapping[str, Sequence[str]], numeric: Iterable[str]) -> tuple[str, str]:
     """Return the decimal mark of a file: a comma if columns of numbers prove it, and none a point.
 
-    1,5 and 0,125 prove it, 1,250 does not: that may be thousands as well.
+    Those are the columns that are mostly numbers, or told to be `numeric`. 1,5 and 0,125 prove it,
+    1,250 does not: that may be thousands as well. Where nothing proves either, the first 1.250 is
+    returned beside the point.
     """
-    proven = {",": False, ".": False}
-    for cells in columns:
+    comma, doubtful = False, ""
+    for name, cells in columns.items():
         marked = [cell for cell in cells if "," in cell or "." in cell]
-        if not marked or not mostly_numbers(cells):
+        if not marked or not (name in numeric or mostly_numbers(cells)):
             continue
-        proven[","] |= any(map(_COMMA.fullmatch, marked))
-        proven["."] |= any(map(_POINT.fullmatch, marked))
-        if proven["."]:
-            return "."
-    return "," if proven[","] else "."
+        if any(map(_POINT.fullmatch, marked)):
+            return ".", ""
+        comma |= any(map(_COMMA.fullmatch, marked))
+        doubtful = doubtful or next(filter(_IN_DOUBT.fullmatch, marked), "")
+    return (",", "") if comma else (".", doubtful)
 
 
 NUMBERS_SHARE = 0.95  # of the cells that are not missing: a column of numbers, with errors in it
