@@ -47,6 +47,14 @@ def test_a_class_that_is_never_predicted_counts_in_macro_f1() -> None:
     assert scores["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
 
 
+def test_a_class_that_is_absent_counts_in_macro_f1_if_it_is_predicted() -> None:
+    labels = np.array([0, 0, 1])
+    for predicted, expected in (([0, 0, 1], 1), ([0, 3, 1], (2 / 3 + 1 + 0) / 3)):
+        scores = metrics.classification(SoftmaxCrossEntropy(), np.eye(5)[predicted], labels)
+        theirs = sklearn.metrics.f1_score(labels, predicted, average="macro")
+        assert scores["macro_f1"] == pytest.approx(expected) == theirs
+
+
 def test_huge_logits_give_a_finite_log_loss() -> None:
     scores = metrics.classification(
         SoftmaxCrossEntropy(), np.array([[1e4, 0.0]], np.float32), np.array([1])
