@@ -270,7 +270,12 @@ def _notes(understood: Understood, tables: Sequence[Table]) -> Iterator[str]:
     if found:
         yield f"{table.path.name}: found {' and '.join(found)}"
     if target.missing:
-        yield f"{table.path.name}: {target.missing:,} rows have no {target.name!r} and are left out"
+        marks = sorted(filter(notation.is_missing, set(table.columns[target.name]) - {""}))
+        read_so = f" (or {listed(marks)}, which means that)" * bool(marks)
+        yield (
+            f"{table.path.name}: {target.missing:,} rows have no {target.name!r}{read_so} and are "
+            f"left out"
+        )
     for column in understood.columns.values():
         if column.kind == "dropped" and column.name not in given.drop:
             yield f"{table.path.name}: column {column.name!r} is left out: {column.remark}"

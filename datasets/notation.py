@@ -74,12 +74,13 @@ class Notation(Struct, frozen=True, dict=True):
 
     def advice(self, cell: str) -> list[str]:
         """Return the options by which a number in another notation may be read."""
-        marks = [mark for mark in ",.'’_ \u00a0\u202f" if mark in cell and mark != self.decimal]
+        marks = [
+            mark for mark in ",.'’_ \u00a0\u202f" if mark != self.decimal or cell.count(mark) > 1
+        ]
+        between = [m for m in marks if re.search(rf"\d{re.escape(m)}\d{{3}}(?!\d)", cell)]
         word = {" ": "space", "\u00a0": "%C2%A0", "\u202f": "%E2%80%AF"}
-        ways = [f"thousands={word.get(mark, mark)}" for mark in marks]
-        if self.decimal == "." and cell.count(",") == 1:
-            ways.insert(0, "decimal=,")
-        return ways
+        ways = [f"thousands={word.get(mark, mark)}" for mark in between]
+        return ["decimal=,", *ways] if self.decimal == "." and cell.count(",") == 1 else ways
 
 
 def find(columns: Mapping[str, Sequence[str]], numeric: Iterable[str]) -> tuple[str, str]:

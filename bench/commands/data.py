@@ -162,7 +162,7 @@ def _holds(column: Column) -> str:
     if column.kind == "category":
         return f"{len(column.categories)}: {', '.join(column.categories)}"
     known = [number for number in column.numbers if not math.isnan(number)]
-    span = f"{min(known):g} to {max(known):g}" if known else "no number"
+    span = f"{min(known):.10g} to {max(known):.10g}" if known else "no number"
     return f"{span}; {column.remark}" if column.remark else span
 
 
@@ -178,7 +178,7 @@ def _spans(target: Target) -> str:
     if target.classes:
         pairs = zip(target.classes, target.counts, strict=True)
         return ", ".join(f"{name} ({count:,})" for name, count in pairs)
-    return f"{target.span[0]:g} to {target.span[1]:g}"
+    return f"{target.span[0]:.10g} to {target.span[1]:.10g}"
 
 
 def _aligned(rows: Iterable[list[str]]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bakeoff.datasets import Dataset, load, preparation
+from bakeoff.datasets.notation import Notation
 from bakeoff.models.errors import InputError
 
 
@@ -66,6 +67,28 @@ def test_one_cell_that_is_no_number_is_named_with_the_remedies(
     assert f"line 9: column '{column}' is '{shown}', expected a number as in 299" in message
     for remedy in (f"numeric={column}", f"categorical={column}", f"drop={column}"):
         assert remedy in message
+
+
+def test_a_class_that_reads_as_missing_is_told(tmp_path: Path) -> None:
+    dataset = load_table(tmp_path, {"a": numbers(60), "y": ["none", "mild", "bad"] * 20})
+    assert dataset.class_names == ("bad", "mild")
+    (note,) = dataset.notes
+    assert note == "t.csv: 20 rows have no 'y' (or 'none', which means that) and are left out"
+
+
+@pytest.mark.parametrize(
+    ("cell", "ways"),
+    [
+        ("5 %", []),
+        ("1 250", ["thousands=space"]),
+        ("1,250.5", ["decimal=,", "thousands=,"]),
+        ("12,5", ["decimal=,"]),
+        ("1.250.000", ["thousands=."]),
+        ("32_137", ["thousands=_"]),
+    ],
+)
+def test_only_what_would_help_is_advised(cell: str, ways: list[str]) -> None:
+    assert Notation().advice(cell) == ways
 
 
 def test_numbers_that_no_cell_proves_are_never_classes(tmp_path: Path) -> None:
