@@ -17,9 +17,14 @@ DEFAULT_SUITE = ("boston-linear", "mnist-mlp", "mnist-lenet5")
 def check_output(output: Path) -> None:
     """Raise InputError if the output folder is there already, unless it is empty."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        begun = {"run.toml": "run", "bench.toml": "bench"}
+        ways = [
+            f", or go on with it: bakeoff {command} --resume {output}"
+            for file, command in begun.items()
+            if (output / file).exists()
+        ]
         raise InputError(
-            f"{output} exists already; choose another folder with --output, "
-            f"or go on with it: bakeoff run --resume {output}"
+            f"{output} exists already; choose another folder with --output{''.join(ways)}"
         )
 
 

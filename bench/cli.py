@@ -94,7 +94,13 @@ def run(
     from .training.plan import RunRequest
 
     if resume:
-        return command.resume(resume, options.given(context), _console(as_json), as_json=as_json)
+        return command.resume(
+            resume,
+            options.interpreters(python),
+            options.given(context),
+            _console(as_json),
+            as_json=as_json,
+        )
     request = RunRequest(
         workloads=tuple(workloads or DEFAULT_SUITE),
         backends=options.backends(backend),

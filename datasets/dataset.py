@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from ..models import sealed
 from ..models.errors import InputError
 from ..models.losses import Task
 
@@ -73,17 +75,18 @@ class Dataset(Description, frozen=True, eq=False, kw_only=True):
 def open_dataset(folder: Path) -> Dataset:
     """Open a folder written by `load`; the arrays are read-only memory maps.
 
-    Raises InputError when a file is missing, short, or does not fit its description.
+    Raises InputError when a file is missing, short, or not what it was when it was written: a
+    process reads the whole of a folder once, to compare it with its hash.
     """
     try:
-        content = (folder / DESCRIPTION).read_bytes()
-        description = msgspec.json.decode(content, type=Description)
+        description = sealed.decode((folder / DESCRIPTION).read_bytes(), Description)
         arrays = [
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS
         ]
         splits = [Split(x, y) for x, y in zip(arrays[::2], arrays[1::2], strict=True)]
         _check_shapes(description, splits)
-    except (OSError, EOFError, ValueError) as error:  # msgspec.DecodeError is a ValueError
+        _check_content(folder, description, splits)
+    except (OSError, *sealed.UNREADABLE) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f'dataset folder "{folder}" is missing or damaged ({reason}), expected {DESCRIPTION} '
@@ -92,6 +95,28 @@ def open_dataset(folder: Path) -> Dataset:
     train, validation, test = splits
     fields = {name: getattr(description, name) for name in Description.__struct_fields__}
     return Dataset(**fields, folder=folder, train=train, validation=validation, test=test)
+
+
+_compared: dict[Path, tuple[str, list[int]]] = {}  # by folder: its hash, when it was written
+
+
+def _check_content(folder: Path, description: Description, splits: list[Split]) -> None:
+    """Raise ValueError if the arrays are not those of the description's hash."""
+    written = [(folder / f"{name}.npy").stat().st_mtime_ns for name in ARRAYS]
+    if _compared.get(folder) != (description.sha256, written):
+        if content_hash(splits) != description.sha256:
+            raise ValueError("its arrays are not what was written: their hash is another")
+        _compared[folder] = description.sha256, written
+
+
+def content_hash(splits: Sequence[Split]) -> str:
+    """Return the SHA-256 over dtype, shape and bytes of the six arrays, in the order of ARRAYS."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for array in map(np.ascontiguousarray, split):
+            digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+            digest.update(array.data)
+    return digest.hexdigest()
 
 
 def _check_shapes(description: Description, splits: list[Split]) -> None:

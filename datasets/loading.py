@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -14,11 +15,14 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from ..models import sealed
 from ..models.errors import InputError
 from .catalogue import Choice, choose
-from .dataset import ARRAYS, DESCRIPTION, Dataset, Description, Split, open_dataset
+from .dataset import ARRAYS, DESCRIPTION, Dataset, Description, Split, content_hash, open_dataset
 from .preparation import absent_classes
 from .source import File, Prepared, Progress, Request
+
+_log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2  # raise it when a source, or the preparation, gives other arrays than before
 
@@ -102,7 +106,9 @@ def _identity(choice: Choice, files: Sequence[File]) -> str:
 def _opened(folder: Path) -> Dataset | None:
     try:
         return open_dataset(folder)
-    except InputError:  # not there yet, or damaged: both are mended by materialising it
+    except InputError as error:  # not there yet, or damaged: both are mended by materialising it
+        if folder.exists():
+            _log.warning("%s; it is made again", str(error).partition(", expected")[0])
         return None
 
 
@@ -117,11 +123,18 @@ def _materialise(folder: Path, choice: Choice, files: list[File]) -> Dataset:
             prepared = choice.source.prepare(choice.parameters, files)
             part.mkdir()
             _write(part, choice.name, prepared)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             part.replace(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return open_dataset(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
 
 
 def _write(folder: Path, name: str, prepared: Prepared) -> None:
@@ -138,21 +151,11 @@ def _write(folder: Path, name: str, prepared: Prepared) -> None:
         class_names=prepared.class_names,
         test_lines=prepared.test_lines,
         notes=(*prepared.notes, *absent_classes(prepared)),
-        sha256=_content_hash(prepared.splits),
+        sha256=content_hash(prepared.splits),
         card=prepared.card,
     )
-    content = msgspec.json.format(msgspec.json.encode(description))
-    (folder / DESCRIPTION).write_bytes(content)
+    (folder / DESCRIPTION).write_bytes(sealed.encode(description))
 
 
 def _arrays(splits: Sequence[Split]) -> list[np.ndarray]:
     return [np.ascontiguousarray(array) for split in splits for array in split]
-
-
-def _content_hash(splits: Sequence[Split]) -> str:
-    """Return the SHA-256 over dtype, shape and bytes of the six arrays, in the order of ARRAYS."""
-    digest = hashlib.sha256()
-    for array in _arrays(splits):
-        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TaskID
 
 from ...backends import NAMES
+from ...datasets.dataset import Dataset
 from ...models import InputError
 from .. import workload
 from ..environments.find import Backend, find
+from ..environments.folders import check_confined
 from ..results.summary import Summary
 from ..training import aggregate, audits, jobs, plan, predictions
 from ..training.certificates import certify_run
 from ..training.plan import DownloadProgress, RunRequest
 from ..training.prepare import prepare
 from ..training.progress import display
+from ..training.resume import make_ready
+from ..training.run_folder import RunSpec, locked, read_run
 from .install import explained, install
 from .report import show
 from .warn import warn
+
+RESUMED = ("--resume", "--json", "--python")  # what may be given with --resume
 
 
 def start(request: RunRequest, console: Console, *, make_missing: bool, as_json: bool) -> int:
@@ -41,28 +48,44 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, as_json:
     folder = prepare(request, work, backends)
     for backend in backends:
         if backend.python is None:
-            console.print(
-                backend.advice, style="yellow", markup=False, highlight=False, soft_wrap=True
-            )
-    _run(folder, console, seeds=len(request.seeds), parity=request.parity)
-    summary = _finish(folder, console, as_json=as_json)
+            warn(backend.advice, console)
+    datasets = {w.name: dataset for w, dataset in work}
+    with locked(folder):
+        _run(folder, read_run(folder), datasets, console, parity=request.parity)
+        summary = _finish(folder, console, as_json=as_json)
     if request.checkpoint and request.checkpoint.exists():
         console.print(f"checkpoint: {request.checkpoint}", highlight=False, soft_wrap=True)
     return _exit_code(summary, asked=request.backends or ())
 
 
-def resume(folder: Path, given: Sequence[str], console: Console, *, as_json: bool) -> int:
+def resume(
+    folder: Path,
+    pythons: Mapping[str, Path],
+    given: Sequence[str],
+    console: Console,
+    *,
+    as_json: bool,
+) -> int:
     """Go on with a run; return the exit code. It cannot take what would change it: InputError."""
-    if surplus := [word for word in given if word not in ("--resume", "--json")]:
+    if surplus := [word for word in given if word not in RESUMED]:
         raise InputError(
             f"--resume goes on with a run as it was asked; it cannot take {surplus[0]}, "
             "start a new run for that"
         )
-    with _downloads(console) as download_progress:
-        spec = jobs.check_resumable(folder, download_progress)
-    certified = (folder / "certificates").exists()
-    _run(folder, console, seeds=len(spec.seeds), parity=certified)
-    return _exit_code(_finish(folder, console, as_json=as_json), asked=())
+    folder = folder.resolve()
+    spec = read_run(folder)
+    check_confined(folder)
+    tell = partial(warn, console=console)
+    try:
+        with locked(folder):
+            with _downloads(console) as download_progress:
+                spec, datasets = make_ready(folder, spec, pythons, download_progress, tell)
+            parity = (folder / "certificates").exists()
+            _run(folder, spec, datasets, console, parity=parity)
+            summary = _finish(folder, console, as_json=as_json)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be gone on with: {error}; start a new run") from None
+    return _exit_code(summary, asked=())
 
 
 def _find(names: tuple[str, ...], request: RunRequest) -> list[Backend]:
@@ -75,20 +98,29 @@ def _find(names: tuple[str, ...], request: RunRequest) -> list[Backend]:
     return backends
 
 
-def _run(folder: Path, console: Console, *, seeds: int, parity: bool) -> None:
+def _run(
+    folder: Path,
+    spec: RunSpec,
+    datasets: Mapping[str, Dataset],
+    console: Console,
+    *,
+    parity: bool,
+) -> None:
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     (folder / "summary.json").unlink(missing_ok=True)  # it is of fewer records than there will be
     try:
         if parity:
             (folder / "certificates").mkdir(exist_ok=True)
-            certify_run(folder, console)
-        jobs.run(folder, display(console, jobs_per_line=seeds))
+            certify_run(folder, spec, datasets, console)
+        jobs.run(folder, display(console, jobs_per_line=len(spec.seeds)))
         with console.status("") as status:
             audits.judge(folder, status.update)
     except KeyboardInterrupt:
         _finish(folder, console, as_json=False)
         console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)
         raise
+    except OSError as error:
+        warn(f"stopped: {error}; free space, then: bakeoff run --resume {folder}", console)
 
 
 def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
@@ -109,6 +141,11 @@ def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
     wrong |= any(row.audits and row.audits.failure for row in summary.rows)
     nothing = all(row.status != "ok" for row in summary.rows)
     return int(wrong or nothing or any(row.status in bad for row in summary.rows))
+
+
+def warn(line: str, console: Console) -> None:
+    """Print a line that is not as it should be."""
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -5,27 +5,44 @@ Parent and worker cannot be of different versions, and a run folder holds exactl
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from ..worker.files import whole
+
 _PACKAGES = ("models", "datasets", "backends", "bench")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same code gives the same bytes
 
 
 def write_zip(path: Path) -> None:
-    """Write the installed package to `path`."""
+    """Write the installed package to `path`, whole or not at all."""
+    with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in _sources():
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+
+
+def digest() -> str:
+    """Return the hash of all that `write_zip` writes."""
+    found = hashlib.sha256()
+    for name, content in _sources():
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    """Yield the name of every file of the installed package in the zip, and what is in it."""
     root = __package__.partition(".")[0]
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        # A regular package wins over the namespace package of an installed bakeoff.
-        archive.writestr(zipfile.ZipInfo(f"{root}/__init__.py", _EPOCH), b"")
-        for package in _PACKAGES:
-            for name, file in _walk(files(f"{root}.{package}"), f"{root}/{package}"):
-                info = zipfile.ZipInfo(name, _EPOCH)
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, file.read_bytes())
+    # A regular package wins over the namespace package of an installed bakeoff.
+    yield f"{root}/__init__.py", b""
+    for package in _PACKAGES:
+        for name, file in _walk(files(f"{root}.{package}"), f"{root}/{package}"):
+            yield name, file.read_bytes()
 
 
 def _walk(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -97,7 +98,7 @@ def work(
     try:
         with started(arguments, folder, environment) as process:
             death = _follow(process, journal, timeout, show)
-    except NotStarted as error:
+    except (NotStarted, OSError, ValueError) as error:  # or it wrote what are no records
         death = Failed(reason=str(error))
     finally:
         if conclude(journal, death):
@@ -105,10 +106,19 @@ def work(
 
 
 def conclude(journal: Path, death: Record) -> bool:
-    """Append how the worker ended, unless it could say so itself; return whether that was so."""
-    if records.ending(records.read(journal)) is not None:
-        return False
-    records.append(journal, death)
+    """Append how the worker ended, unless it could say so itself; return whether that was so.
+
+    Behind what cannot be read, or on a disk without room for another line, it stands alone; if
+    there is no room even for that, nowhere: such a job counts as not run yet.
+    """
+    try:
+        if records.ending(records.read(journal)) is not None:
+            return False
+        records.append(journal, death)
+    except (OSError, ValueError):
+        with suppress(OSError):
+            journal.unlink(missing_ok=True)
+            records.append(journal, death)
     return True
 
 
@@ -130,6 +140,8 @@ def _follow(process: subprocess.Popen[bytes], journal: Path, timeout: float, sho
 
 def cause_of_death(exit_code: int) -> str:
     """Say in one line how a worker ended that left no ending."""
+    if exit_code in (errno.ENOSPC, errno.EDQUOT):  # see `records.fail`
+        return f"{os.strerror(exit_code)}: not even that could be written; free space"
     if exit_code >= 0:
         return f"the worker ended with exit code {exit_code}; see log.txt"
     name = signal.Signals(-exit_code).name

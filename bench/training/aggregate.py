@@ -27,8 +27,8 @@ from ..results.summary import (
     WorkloadFacts,
     is_comparable,
 )
-from . import audits, certificates, curves
-from .journal import JobResult, read_job
+from . import certificates, curves
+from .journal import JobResult, read_row
 from .run_folder import RunSpec, job_name, read_run
 
 _MARGINS = {"accuracy": 0.005, "macro_f1": 0.005}  # half a point
@@ -65,8 +65,8 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
             seed: folder / "jobs" / job_name(facts.name, backend.name, mode, seed)
             for seed in spec.seeds
         }
-    results = [read_job(job, seed) for seed, job in jobs.items()]
-    judged = [found for job in jobs.values() if (found := audits.read(job))]
+    results = read_row(list(jobs.values()), list(jobs), facts.metric)
+    judged = [result.audits for result in results if result.audits]
     status, reason = _worst(results) if results else ("missing", f"{backend.reason}; {backend.fix}")
     complete = [result for result in results if result.finished]
     metrics = _metrics(complete)
@@ -107,8 +107,10 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
 
 def _with_parity(folder: Path, row: Row, rows: list[Row]) -> Row:
     row = replace(row, parity_float64=_in_float64(folder, row))
-    place = folder, row.workload, row.backend, row.mode
-    certificate = certificates.read(*place, row.dtype)
+    try:
+        certificate = certificates.read(folder, row.workload, row.backend, row.mode, row.dtype)
+    except ValueError as error:
+        return replace(row, parity=_damaged(error))
     if certificate is None:
         return row
     parity = parity_of(certificate)
@@ -126,8 +128,22 @@ def _in_float64(folder: Path, row: Row) -> Parity | None:
     """Return the certificate in float64 of a row in another dtype, if it has one."""
     if row.dtype == "float64":
         return None
-    certificate = certificates.read(folder, row.workload, row.backend, row.mode, "float64")
+    try:
+        certificate = certificates.read(folder, row.workload, row.backend, row.mode, "float64")
+    except ValueError as error:
+        return _damaged(error)
     return parity_of(certificate) if certificate else None
+
+
+def _damaged(error: ValueError) -> Parity:
+    return Parity(
+        verdict="error",
+        rungs=[],
+        worst="",
+        noise_ratio=0.0,
+        certificate="",
+        reason=f"{error}; it is judged again with --resume",
+    )
 
 
 def _audits(found: Sequence[Audits]) -> Audits | None:
@@ -167,6 +183,8 @@ def _comparisons(spec: RunSpec, rows: list[Row]) -> Iterator[Comparison]:
 
 def _worst(results: Sequence[JobResult]) -> tuple[Status, str | None]:
     """Return the worst status, and the reason of the first seed that has it."""
+    if damaged := [result.reason for result in results if result.damage]:
+        return "failed", ", ".join(map(str, damaged))
     worst = min(results, key=lambda result: _WORST_FIRST.index(result.status))
     same_for_all = all(result.reason == worst.reason for result in results)
     if worst.reason is None or same_for_all:

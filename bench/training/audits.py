@@ -12,7 +12,7 @@ import numpy as np
 
 from ...backends.contract import DType, Weights
 from ...datasets.dataset import Dataset
-from ...models import Model
+from ...models import Model, sealed
 from ..parity.audit import Auditor, Timed
 from ..parity.formulas import Batch, State
 from ..parity.judges import judges
@@ -20,12 +20,12 @@ from ..parity.replay import Replays, proved
 from ..results.summary import Audits
 from ..worker import notes
 from ..worker.feeding import Split, cast_targets, open_split
-from ..worker.files import read_arrays, write_whole
-from ..worker.job import EVALUATION_BATCH, Job, blocks
+from ..worker.files import damage, read_array, read_arrays, write_whole
+from ..worker.job import EVALUATION_BATCH, Job, blocks, check_inputs
 from ..worker.job import read as read_job
-from ..worker.records import Block, deviations_of
+from ..worker.records import Block, Finished, deviations_of, ending, one_line
 from ..worker.records import read as read_records
-from .run_folder import read_run
+from .run_folder import Plan, read_run
 
 _MOST_STEPS = 50  # of a block
 _FEWEST_STEPS = 4
@@ -33,14 +33,7 @@ _SHARE = 0.25  # of a job's steps, what judging it may cost in steps of NumPy's,
 _FLOPS = 1e10  # or what it may cost in any case: a second
 _COST = {False: 5, True: 12}  # steps that judging one step costs, without and with dropout
 _STRETCH = 100  # steps that follow each other, if they may cost that much
-_FILE = "audit.json"
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """How the steps of a workload are cut into blocks, and how many may be audited of a job."""
-
-    steps_per_block: int
-    blocks: int
+FILE = "audit.json"
 
 
 def plan(
@@ -90,7 +83,7 @@ def judge(folder: Path, show: Callable[[str], object]) -> None:
     alike: dict[tuple[str, str], list[str]] = {}  # by workload and inputs: replays are shared
     for name in spec.jobs:
         job_folder = folder / "jobs" / name
-        if (job_folder / notes.FOLDER).is_dir() and not (job_folder / _FILE).exists():
+        if (job_folder / notes.FOLDER).is_dir() and not (job_folder / FILE).exists():
             job = read_job(job_folder)
             alike.setdefault((job.workload, job.inputs), []).append(str(job_folder))
     if not alike:
@@ -102,9 +95,9 @@ def judge(folder: Path, show: Callable[[str], object]) -> None:
 
 
 def read(job_folder: Path) -> Audits | None:
-    """Return what was found of a job, if it was judged."""
-    path = job_folder / _FILE
-    return msgspec.json.decode(path.read_bytes(), type=Audits) if path.exists() else None
+    """Return what was found of a job, if it was judged. Raises OSError, ValueError."""
+    path = job_folder / FILE
+    return sealed.decode(path.read_bytes(), Audits) if path.exists() else None
 
 
 def judge_jobs(names: list[str]) -> None:
@@ -117,26 +110,33 @@ def judge_jobs(names: list[str]) -> None:
     auditor = Auditor(first.model, first.execution.dtype)
     for folder in folders:
         began = perf_counter()
-        found = _judge_job(auditor, read_job(folder), folder)
+        try:
+            found = _judge_job(auditor, read_job(folder), folder)
+        except (ValueError, LookupError) as error:
+            found = Audits(failure=f"what was noted cannot be judged: {one_line(error)}")
         found = msgspec.structs.replace(found, seconds=perf_counter() - began)
-        write_whole(folder / _FILE, msgspec.json.encode(found))
+        write_whole(folder / FILE, sealed.encode(found))
         if not found.failure:
             for note in (folder / notes.FOLDER).iterdir():
                 note.unlink()
 
 
 def _judge_job(auditor: Auditor, job: Job, folder: Path) -> Audits:
+    check_inputs(job, folder)
     inputs = folder / job.inputs
-    order = np.load(inputs / "order.npy", allow_pickle=False)
+    order = read_array(inputs / "order.npy")
     given = read_arrays(inputs / "weights.npz")
     state = read_arrays(inputs / "state.npz") if (inputs / "state.npz").exists() else None
     records = read_records(folder / "records.jsonl")
+    end = ending(records)
+    if isinstance(end, Finished) and (wrong := damage(folder, end.files)):
+        raise ValueError(wrong)
     timed = list(_timed(job, folder, order, [r for r in records if isinstance(r, Block)]))
     found = auditor.process(timed, deviations_of(records))
     if timed and timed[0].is_first:
         found = auditor.start(found, timed[0].note, given, state)
     if (folder / "repeated.npy").exists():
-        losses = np.load(folder / "repeated.npy", allow_pickle=False)
+        losses = read_array(folder / "repeated.npy")
         last = timed[-1]
         found = auditor.repeated(found, last.note.after, last.batches[0], losses)
     for place, x, logits in _asked(job, folder):
@@ -173,7 +173,7 @@ def _asked(job: Job, folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray
         ("the validation", "validation.npy", open_split(Path(job.dataset), "validation").x),
     ):
         if (folder / file).exists():
-            yield place, x, np.load(folder / file, allow_pickle=False)
+            yield place, x, read_array(folder / file)
 
 
 def _batches(model: Model, split: Split, rows: np.ndarray, dtype: DType) -> list[Batch]:

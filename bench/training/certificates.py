@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-from msgspec.structs import replace
 from rich.console import Console
 
-from ...backends.contract import DType, Mode
-from ...datasets.dataset import open_dataset
+from ...backends.contract import DType, Execution, Mode
+from ...datasets.dataset import Dataset
+from ...models import sealed
 from ..parity import probes
 from ..parity.certificate import Certificate, in_a_line
 from ..parity.certify import certify, changed
 from ..parity.judge import Claim
-from ..worker import job
 from ..worker.evidence import Probe
-from .run_folder import RunSpec, job_name, read_run
+from ..worker.files import write_whole
+from .run_folder import RunSpec
 
 _STEPS = 20
 
 
-def certify_run(folder: Path, console: Console) -> None:
+def certify_run(
+    folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console
+) -> None:
     """Obtain and keep the certificate of every row of a run that has none that still holds."""
-    spec = read_run(folder)
-    wanted = {path: name for path, name in _rows(folder, spec).items() if not _holds(path)}
-    claims = _claims(folder, spec, wanted)
+    wanted = {path: row for path, row in _rows(folder, spec).items() if not _holds(path, row)}
+    claims = _claims(spec, datasets, wanted)
 
     def progress(certificate: Certificate) -> None:
         console.print(in_a_line(certificate), markup=False, highlight=False, soft_wrap=True)
@@ -33,27 +34,34 @@ def certify_run(folder: Path, console: Console) -> None:
     certificates = certify(list(claims.values()), timeout=spec.timeout, progress=progress)
     for path, certificate in zip(claims, certificates, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.encode(certificate))
+        write_whole(path, sealed.encode(certificate))
 
 
 def read(folder: Path, work: str, backend: str, mode: str, dtype: str) -> Certificate | None:
-    """Return the certificate of a row in a dtype, if it has one."""
+    """Return the certificate of a row in a dtype, if it has one. ValueError if it is damaged."""
     path = _path(folder, work, backend, mode, dtype)
-    if not path.exists():
-        return None
-    return _decode(path)
+    return _decode(path, (work, backend, mode, dtype)) if path.exists() else None
 
 
-def _decode(path: Path) -> Certificate:
-    return msgspec.json.decode(path.read_bytes(), type=Certificate)
+def _decode(path: Path, row: tuple[str, str, str, str]) -> Certificate:
+    try:
+        certificate = sealed.decode(path.read_bytes(), Certificate)
+        execution = certificate.execution
+        found = certificate.model, certificate.backend, execution.mode, execution.dtype
+        if found != row:
+            raise ValueError(f"it is of {' '.join(found)}")
+    except (OSError, ValueError) as error:
+        name = "/".join(path.parts[-3:])
+        raise ValueError(f"{name} is damaged: {' '.join(str(error).split())}") from None
+    return certificate
 
 
-def _holds(path: Path) -> bool:
-    """Say whether there is a certificate, for an adapter that is what it was.
-
-    Code of ours may be another by now: a run goes on with that of its own zip.
-    """
-    return path.exists() and not any(Path(name).is_absolute() for name in changed(_decode(path)))
+def _holds(path: Path, row: tuple[str, str, str, str]) -> bool:
+    """Say whether there is a certificate of a row, for an adapter that is what it was."""
+    try:
+        return path.exists() and not changed(_decode(path, row))
+    except ValueError:
+        return False
 
 
 def _path(folder: Path, work: str, backend: str, mode: str, dtype: str) -> Path:
@@ -85,15 +93,14 @@ def _rows(folder: Path, spec: RunSpec) -> _Wanted:
     }
 
 
-def _claims(folder: Path, spec: RunSpec, wanted: _Wanted) -> dict[Path, Claim]:
+def _claims(spec: RunSpec, datasets: Mapping[str, Dataset], wanted: _Wanted) -> dict[Path, Claim]:
     claims = {}
     drawn: dict[str, Probe] = {}
+    models = {planned.workload.name: planned.workload.model for planned in spec.planned}
     backends = {backend.name: backend for backend in spec.backends}
     for path, (work, name, mode, dtype) in wanted.items():
-        what = job.read(folder / "jobs" / job_name(work, name, mode, spec.seeds[0]))
         if work not in drawn:
-            dataset = open_dataset(Path(what.dataset))
-            drawn[work] = probes.of_workload(what.model, dataset, _STEPS)
-        execution = replace(what.execution, dtype=dtype)
+            drawn[work] = probes.of_workload(models[work], datasets[work], _STEPS)
+        execution = Execution(spec.device, dtype, mode, spec.threads)
         claims[path] = Claim(backends[name], work, drawn[work], execution)
     return claims

@@ -1,7 +1,7 @@
 """Checkpoints: a training put aside in a safetensors file, which any backend can go on with.
 
 Tensors: `weights/<layer>.<role>` and `optimizer/<weight>.<slot>` in canonical layout, and
-`optimizer/step`. Metadata: where the training comes from, and SHA-256 sums of spec and tensors.
+`optimizer/step`. Metadata: where the training comes from, and the SHA-256 of all of the file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from msgspec import Struct
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ...backends.contract import DType, Weights, starting_state
+from ...backends.contract import DType, Weights
 from ...models import InputError, Model
+from ..worker.files import whole
 from ..workload import Workload
 
-_FORMAT = "bakeoff-checkpoint-1"
+_FORMAT = "bakeoff-checkpoint-2"
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -80,18 +81,14 @@ def write(checkpoint: Checkpoint, path: Path) -> None:
         "origin": msgspec.json.encode(checkpoint.origin).decode(),
         "backend": checkpoint.backend,
         "epochs": str(checkpoint.epochs),
-        "spec_sha256": checkpoint.origin.spec_sha256,
-        "tensors_sha256": _digest(checkpoint.tensors),
     }
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    metadata["sha256"] = _digest(metadata, checkpoint.tensors)
     try:
-        with partial.open("wb") as file:
+        with whole(path) as file:
             file.write(save(checkpoint.tensors, metadata))
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(
             f"the checkpoint {path} cannot be written ({error.strerror}); "
             "choose another path with --checkpoint"
@@ -107,13 +104,13 @@ def read(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             _check_format(metadata, path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError) as error:  # or a dtype of no array
         raise InputError(
             f"{path} is truncated, or no safetensors file ({error}); take another copy of it"
         ) from None
     try:
         return _decode(metadata, tensors)
-    except (KeyError, ValueError) as error:  # msgspec's errors are ValueErrors
+    except (KeyError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise InputError(f"{path} is damaged ({error}); take another copy of it") from None
 
 
@@ -128,23 +125,47 @@ def _check_format(metadata: dict[str, str], path: Path) -> None:
 
 def _decode(metadata: dict[str, str], tensors: Weights) -> Checkpoint:
     """Raises ValueError or KeyError for what `write` would not have written."""
-    origin = msgspec.json.decode(metadata["origin"], type=Origin)
-    if origin.spec_sha256 != metadata["spec_sha256"]:
-        raise ValueError("the hash of the spec does not match it")
-    if _digest(tensors) != metadata["tensors_sha256"]:
-        raise ValueError("the hash of the tensors does not match them")
+    stated = metadata.pop("sha256")
+    if _digest(metadata, tensors) != stated:
+        raise ValueError("its hash does not match it")
     checkpoint = Checkpoint(
-        origin=origin,
+        origin=msgspec.json.decode(metadata["origin"], type=Origin),
         backend=metadata["backend"],
         epochs=int(metadata["epochs"]),
         tensors=tensors,
     )
-    starting_state(origin.workload.model, checkpoint.weights, checkpoint.state)
+    if checkpoint.epochs < 1:
+        raise ValueError(f"it has {checkpoint.epochs} epochs behind it")
+    _check_tensors(checkpoint)
     return checkpoint
 
 
-def _digest(tensors: Weights) -> str:
-    digest = hashlib.sha256()
+def _check_tensors(checkpoint: Checkpoint) -> None:
+    """Raise ValueError unless every tensor has the name, shape and dtype that the model expects."""
+    model, dtype = checkpoint.origin.workload.model, checkpoint.origin.dtype
+    expected = {f"weights/{name}": (spec.shape, dtype) for name, spec in model.weights.items()}
+    expected |= {
+        f"optimizer/{name}.{slot}": (model.weights[name].shape, dtype)
+        for name in model.trainable
+        for slot in model.optimizer.slots()
+    }
+    expected["optimizer/step"] = ((), "int64")
+    found = {name: (t.shape, t.dtype.name) for name, t in checkpoint.tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
+            there, wanted = (_in_words(kinds.get(name)) for kinds in (found, expected))
+            raise ValueError(f"{name} is {there}, expected {wanted}")
+    if (step := checkpoint.tensors["optimizer/step"]) < 0:
+        raise ValueError(f"optimizer/step is {step}, expected 0 or more")
+
+
+def _in_words(kind: tuple[tuple[int, ...], str] | None) -> str:
+    return f"{kind[1]} {list(kind[0])}" if kind else "missing"
+
+
+def _digest(metadata: dict[str, str], tensors: Weights) -> str:
+    """Return the hash of the metadata and the tensors, by name."""
+    digest = hashlib.sha256(msgspec.json.encode(metadata, order="sorted"))
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
         digest.update(value.tobytes())

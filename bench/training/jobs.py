@@ -5,23 +5,59 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import filelock
-import msgspec
-
-from ...datasets import load
-from ...models import InputError
+from ...backends.contract import Execution
+from ...datasets.dataset import Dataset
 from ..environments import process
-from ..worker import job, notes, records
-from ..worker.files import read_arrays
+from ..environments.process import worker_variables
+from ..worker import job, records
+from ..worker.files import read_array, read_arrays
+from ..worker.job import Job
 from ..worker.records import Epoch, Finished, Record, Refused
-from . import checkpoint
+from . import audits, checkpoint, inputs
 from .checkpoint import Checkpoint
-from .plan import DownloadProgress
 from .progress import Display
-from .run_folder import CheckpointSpec, RunSpec, read_run
+from .run_folder import CheckpointSpec, Place, RunSpec, read_run
 
-_RESULTS = ("records.jsonl", "log.txt", "weights.npz", "predictions.npy", "state.npz")
-_NOTED = ("validation.npy", "again.npy", "repeated.npy", "audit.json", "predictions.csv")
+
+def describe(spec: RunSpec, place: Place, dataset: Dataset, folder: Path) -> Job:
+    """Return what a worker is told of a job, of a run with its inputs in the folder."""
+    (planned,) = (each for each in spec.planned if each.workload.name == place.workload)
+    (backend,) = (each for each in spec.backends if each.name == place.backend)
+    w, drawn = planned.workload, inputs.folder_name(place.workload, place.seed)
+    steps = read_array(folder / "inputs" / drawn / "order.npy").shape[1]
+    epochs = range(spec.epochs_done + 1, w.epochs + 1)
+    assert backend.python
+    return Job(
+        workload=w.name,
+        model=w.model,
+        dataset=str(dataset.folder),
+        dataset_sha256=dataset.sha256,
+        backend=backend.name,
+        adapter=backend.adapter,
+        execution=Execution(spec.device, spec.dtype, place.mode, spec.threads),
+        seed=place.seed,
+        target_mean=dataset.target_mean,
+        target_scale=dataset.target_scale,
+        epochs=w.epochs,
+        epochs_done=spec.epochs_done,
+        keeps_state=spec.checkpoint is not None,
+        steps_per_block=planned.plan.steps_per_block,
+        audits=audits.draw(planned.plan, epochs, steps) if spec.audited else [],
+        metric=w.metric,
+        inputs=f"../../../inputs/{drawn}",
+        inputs_sha256=inputs.of(spec, place.workload, place.seed),
+        python=backend.python,
+        environment=worker_variables(spec.threads, "../../../code.zip"),
+    )
+
+
+def write_job(described: Job, folder: Path, home: Path) -> None:
+    """Make the folder of a job, in place of what is there, to be run from `home`."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+    job.write(described, folder, home)
 
 
 def run(folder: Path, display: Display) -> None:
@@ -31,55 +67,17 @@ def run(folder: Path, display: Display) -> None:
     KeyboardInterrupt the worker is ended, its job marked, and the interrupt raised again.
     """
     spec = read_run(folder)
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0), display:
-            for name in spec.jobs:
-                job_folder = folder / "jobs" / name
-                if not is_done(job_folder):
-                    _clear(job_folder)
-                    _run_job(job_folder, spec, display)
-    except filelock.Timeout:
-        raise InputError(f"{folder} is being run by another process; wait for it to end") from None
+    with display:
+        for name in spec.jobs:
+            job_folder = folder / "jobs" / name
+            if not _is_done(job_folder):
+                _run_job(job_folder, spec, display)
 
 
-def is_done(job_folder: Path) -> bool:
+def _is_done(job_folder: Path) -> bool:
     """Say whether a job finished or was refused; any other end is worth another try."""
     end = records.ending(records.read(job_folder / "records.jsonl"))
     return isinstance(end, Finished | Refused)
-
-
-def check_resumable(folder: Path, download_progress: DownloadProgress | None) -> RunSpec:
-    """Make sure that what is left can be done, on data that are what they were. InputError."""
-    spec = read_run(folder)
-    for name in spec.jobs:
-        _check_job(folder / "jobs" / name)
-    data_dir = Path(spec.data_dir) if spec.data_dir else None
-    for facts in spec.workloads:
-        dataset = load(facts.dataset, data_dir=data_dir, progress=download_progress)
-        if dataset.sha256 != facts.dataset_sha256:
-            raise InputError(
-                f"{facts.dataset} has changed since {folder} was made "
-                f"({facts.dataset_sha256[:12]} then, {dataset.sha256[:12]} now); start a new run"
-            )
-    return spec
-
-
-def _check_job(job_folder: Path) -> None:
-    if is_done(job_folder):
-        return
-    try:
-        job.read(job_folder)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(
-            f"{job_folder} cannot be gone on with ({error}): it is damaged, or of another version "
-            "of bakeoff; start a new run"
-        ) from None
-
-
-def _clear(job_folder: Path) -> None:
-    for name in (*_RESULTS, *_NOTED):
-        (job_folder / name).unlink(missing_ok=True)
-    shutil.rmtree(job_folder / notes.FOLDER, ignore_errors=True)
 
 
 def _run_job(folder: Path, spec: RunSpec, display: Display) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...backends.contract import Adapter, Execution, Masks, Trainer, Weights
 from ...models import Model
-from .files import read_arrays
+from .files import read_arrays, write_arrays
 
 Evidence = dict[str, np.ndarray]
 
@@ -96,7 +96,7 @@ def write(probe: Probe, path: Path) -> None:
     arrays = prefixed("weights", probe.weights)
     for step, (x, y, masks) in enumerate(probe.batches):
         arrays |= {f"x/{step}": x, f"y/{step}": y} | prefixed(f"masks/{step}", masks)
-    np.savez(path, block=probe.block, **arrays)  # type: ignore[arg-type]
+    write_arrays(path, {"block": np.array(probe.block), **arrays})
 
 
 def read(model: Model, path: Path) -> Probe:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ...backends.contract import Execution
 from ...models import Model
+from . import files
 
 SCHEMA_VERSION = 3
 EVALUATION_BATCH = 256  # samples of one prediction
@@ -21,6 +22,7 @@ EVALUATION_BATCH = 256  # samples of one prediction
 
 class Job(Struct, frozen=True, kw_only=True):
     """What a worker reads. `inputs` and `dataset` are folders; `inputs` is relative to the job's.
+    `inputs_sha256` has the hash of every file in there.
 
     A training of `epochs` epochs in all begins behind `epochs_done`; with `keeps_state` the worker
     leaves what a checkpoint is made of after each.
@@ -51,6 +53,7 @@ class Job(Struct, frozen=True, kw_only=True):
     audits: list[tuple[int, int]]
     metric: str
     inputs: str
+    inputs_sha256: dict[str, str] = {}
     python: str
     environment: dict[str, str]
     command: str = ""
@@ -79,9 +82,15 @@ def write(job: Job, folder: Path, home: Path) -> None:
     )
     folder.mkdir(parents=True)
     job = msgspec.structs.replace(job, command=command)
-    (folder / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job)))
+    files.write_whole(folder / "job.json", msgspec.json.format(msgspec.json.encode(job)))
+
+
+def check_inputs(job: Job, folder: Path) -> None:
+    """Raise ValueError if an input is not what it was when the run was prepared."""
+    if wrong := files.damage(folder / job.inputs, job.inputs_sha256):
+        raise ValueError(f"inputs: {wrong}; bakeoff run --resume mends it")
 
 
 def read(folder: Path) -> Job:
-    """Read `job.json`. Raises msgspec.ValidationError or OSError."""
+    """Read `job.json`. Raises msgspec.DecodeError or OSError."""
     return msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)

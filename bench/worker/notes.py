@@ -15,7 +15,7 @@ from ...backends.contract import Batch, Trainer, Weights
 from ...models import Model, Node
 from ...models.layers import Dropout, Layer
 from .evidence import prefixed, under
-from .files import read_arrays
+from .files import read_arrays, write_arrays
 
 FOLDER = "notes"  # of a process, in its folder
 ASKED_AGAIN = 1024  # rows of the test split that are predicted twice, at most
@@ -62,7 +62,7 @@ def write(path: Path, before: Weights, after: Weights, seen: Weights) -> None:
     """Write what was noted around one block."""
     path.parent.mkdir(exist_ok=True)
     noted = prefixed("before", before) | prefixed("after", after) | prefixed("seen", seen)
-    np.savez(path, **noted)  # type: ignore[arg-type]
+    write_arrays(path, noted)
 
 
 def read(path: Path) -> Note:

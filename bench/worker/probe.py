@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from ... import backends
 from ...backends.contract import Deviation, Execution, Unsupported
 from ...models import Model
 from . import evidence, sources
-from .files import write_whole
+from .files import write_arrays, write_whole
 from .parent import end_with_parent
 from .records import one_line
 
@@ -74,7 +73,7 @@ def _answer(adapter_name: str, question: Question, folder: Path) -> Answer:
         return Answer("unsupported", str(refusal), sources=sources.loaded())
     except Exception as error:
         return Answer("error", one_line(error))
-    np.savez(folder / f"{question.id}.npz", **found)  # type: ignore[arg-type]
+    write_arrays(folder / f"{question.id}.npz", found)
     deviations = list(adapter.DEVIATIONS.values())
     return Answer("ok", "", adapter.version(), deviations, sources.loaded())
 

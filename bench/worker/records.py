@@ -1,23 +1,33 @@
 """The records of a job, one JSON line each in `records.jsonl`: all that happened, in order.
 
 A worker writes them as they happen. When it dies, is stopped or never starts, the parent appends
-the record that says so. Seconds are raw; everything else is derived later.
+the record that says so. Seconds are raw; everything else is derived later. Each line ends with the
+CRC-32 of the rest of it, so that a damaged one is noticed; one without is read as it is.
 """
 
 from __future__ import annotations
 
+import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ...backends.contract import Deviation
 
 Phase = Literal["train", "infer"]
 Feed = Literal["staged", "fed"]
+
+# What is read is within what can be measured; squares and sums of it are finite.
+MOST = 1e150
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Duration = Annotated[float, Meta(ge=1e-9, le=1e9)]  # what speeds are divided by
+Number = Annotated[float, Meta(ge=-MOST, le=MOST)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class _Record(Struct, frozen=True, kw_only=True, tag_field="record"):
@@ -25,13 +35,14 @@ class _Record(Struct, frozen=True, kw_only=True, tag_field="record"):
 
 
 class Started(_Record, frozen=True, tag="started"):
-    """The worker is alive and its framework imported."""
+    """The worker is alive and its framework imported; `job` is the hash of its `job.json`."""
 
     python: str
     framework_version: str
     numpy_version: str
-    import_seconds: float
+    import_seconds: Seconds
     pid: int
+    job: str = ""
 
 
 class Built(_Record, frozen=True, tag="built"):
@@ -40,8 +51,8 @@ class Built(_Record, frozen=True, tag="built"):
     otherwise than the formulas.
     """
 
-    build_seconds: float
-    parameters: int
+    build_seconds: Seconds
+    parameters: Count
     settings: dict[str, str] = {}
     deviations: list[Deviation] = []
 
@@ -49,26 +60,27 @@ class Built(_Record, frozen=True, tag="built"):
 class Block(_Record, frozen=True, tag="block"):
     """Steps trained in one call of `train`: staging and training are timed apart."""
 
-    epoch: int
-    samples: int
-    stage_seconds: float
-    train_seconds: float
-    losses: list[float]
+    epoch: Count
+    samples: Count
+    stage_seconds: Seconds
+    train_seconds: Duration
+    losses: Annotated[list[Number], Meta(min_length=1)]
 
 
 class Epoch(_Record, frozen=True, tag="epoch"):
     """An epoch is over: the mean of its losses, and the metrics on the validation split."""
 
-    epoch: int
-    loss: float
-    metrics: dict[str, float]
+    epoch: Count
+    loss: Number
+    metrics: dict[str, Number]
 
 
 class Finished(_Record, frozen=True, tag="finished"):
-    """The job is complete: the metrics on the test split."""
+    """The job is complete: the metrics on the test split, and the hashes of the files it left."""
 
-    metrics: dict[str, float]
-    peak_rss_mb: float
+    metrics: dict[str, Number]
+    peak_rss_mb: Number
+    files: dict[str, str] = {}
 
 
 class FirstSteps(_Record, frozen=True, tag="first_steps"):
@@ -77,8 +89,8 @@ class FirstSteps(_Record, frozen=True, tag="first_steps"):
     Beside a rival both are of a batch that is fed, as those of all steps there.
     """
 
-    stage_seconds: float
-    step_seconds: float
+    stage_seconds: Seconds
+    step_seconds: Seconds
 
 
 class Sample(_Record, frozen=True, tag="sample"):
@@ -91,24 +103,26 @@ class Sample(_Record, frozen=True, tag="sample"):
     """
 
     feed: Feed
-    round: int
-    seconds: float
-    cpu_seconds: float
-    foreign_cores: float | None
-    load: float
-    compilations: int | None
+    round: Count
+    seconds: Duration
+    cpu_seconds: Seconds
+    foreign_cores: Number | None
+    load: Number
+    compilations: Count | None
 
 
 class Measured(_Record, frozen=True, tag="measured"):
     """Timing: the case is complete. Seconds of single predictions of one sample, and of the parts
-    of a step; memory in MB, that of the process less what it held before it built the model.
+    of a step; memory in MB, that of the process less what it held before it built the model; the
+    hashes of the files it left.
     """
 
-    latencies: list[float]
-    split: dict[str, float]
-    peak_rss_mb: float
-    device_memory_mb: float | None
+    latencies: list[Duration]
+    split: dict[str, Seconds]
+    peak_rss_mb: Number
+    device_memory_mb: Number | None
     settings: dict[str, str]
+    files: dict[str, str] = {}
 
 
 class Refused(_Record, frozen=True, tag="refused"):
@@ -144,9 +158,32 @@ _decoder = msgspec.json.Decoder(Record)
 
 @contextmanager
 def emitter(path: Path) -> Iterator[Emit]:
-    """Give a function that writes records to a new journal, each at once."""
+    """Give a function that writes records to a new journal, each at once and whole, or not at all.
+
+    It raises OSError.
+    """
     with path.open("wb", buffering=0) as file:
-        yield lambda record: file.write(msgspec.json.encode(record) + b"\n")
+
+        def emit(record: Record) -> None:
+            end, rest = file.tell(), memoryview(_line(record))
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(end)
+                file.seek(end)
+                raise
+
+        yield emit
+
+
+def fail(emit: Emit, error: Exception) -> int:
+    """Record an exception; return the worker's exit code: why it cannot, if the disk is full."""
+    try:
+        emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
+    except OSError as refused:
+        return refused.errno or 1
+    return 1
 
 
 def one_line(error: Exception) -> str:
@@ -161,23 +198,45 @@ def append(path: Path, record: Record) -> None:
         file.seek(0)
         whole = file.read().rfind(b"\n") + 1
         file.truncate(whole)
-        file.write(msgspec.json.encode(record) + b"\n")
+        file.write(_line(record))
 
 
 def read(path: Path) -> list[Record]:
-    """Return the complete records of a job, none if it has not begun."""
+    """Return the records of a job, none if it has not begun. Raises OSError, ValueError."""
     return tail(path, 0)[0]
 
 
 def tail(path: Path, offset: int) -> tuple[list[Record], int]:
-    """Return the complete records after `offset` bytes, and the offset behind them."""
+    """Return the complete records after `offset` bytes, and the offset behind them.
+
+    Raises OSError, and ValueError for a line that is damaged.
+    """
     if not path.exists():
         return [], offset
+    if not path.is_file():
+        raise ValueError("it is not a file")
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read()
     whole = data.rfind(b"\n") + 1
-    return [_decoder.decode(line) for line in data[:whole].splitlines()], offset + whole
+    lines = data[:whole].split(b"\n")[:-1]
+    return [_record(line, number) for number, line in enumerate(lines, start=1)], offset + whole
+
+
+def _line(record: Record) -> bytes:
+    content = msgspec.json.encode(record)
+    return b'%s,"crc32":"%08x"}\n' % (content[:-1], zlib.crc32(content))
+
+
+def _record(line: bytes, number: int) -> Record:
+    rest, has_sum, found = line.rpartition(b',"crc32":"')
+    content = rest + b"}" if has_sum else line
+    if has_sum and found != b'%08x"}' % zlib.crc32(content):
+        raise ValueError(f"line {number} is not what was written")
+    try:
+        return _decoder.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"line {number}: {error}") from None
 
 
 def deviations_of(records: Iterable[Record]) -> list[Deviation]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from ...backends.contract import Execution
 from ...models import Model
 from .feeding import cast_targets
-from .files import read_arrays
+from .files import damage, read_arrays, write_whole
 from .records import Feed, Phase
 
 _BLOCK_FLOPS = 2.5e9  # a block is long against a call, short for those that wait for their turn
@@ -19,7 +19,8 @@ _MOST_STEPS = 25
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """One case: `steps` are of one block; arrays are in the file `inputs`, relative to the folder.
+    """One case: `steps` are of one block; arrays are in the file `inputs`, relative to the folder,
+    of the hash `inputs_sha256`.
 
     `rival` is a module with the same net by hand (`native.torch`, `peers.mygrad`) that takes turns
     with the adapter; `as_rival` says that it is what this process times.
@@ -34,6 +35,7 @@ class Task(Struct, frozen=True, kw_only=True):
     batch_size: int
     steps: int
     inputs: str
+    inputs_sha256: str | None = None
     python: str
     environment: dict[str, str]
     rival: str | None = None
@@ -70,9 +72,14 @@ def steps_per_block(model: Model, phase: Phase, batch_size: int) -> int:
 def read_inputs(
     task: Task, folder: Path
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-    """Return the weights, x and y in the dtypes of the task, and the order [steps, batch]."""
-    dtype = task.execution.dtype
-    arrays = read_arrays(folder / task.inputs)
+    """Return the weights, x and y in the dtypes of the task, and the order [steps, batch].
+
+    Raises OSError, and ValueError if they are not what they were.
+    """
+    dtype, path = task.execution.dtype, folder / task.inputs
+    if task.inputs_sha256 and (wrong := damage(path.parent, {path.name: task.inputs_sha256})):
+        raise ValueError(f"inputs: {wrong}; bakeoff bench --resume mends it")
+    arrays = read_arrays(path)
     x, y = arrays.pop("x"), cast_targets(task.model, arrays.pop("y"), dtype)
     order = np.resize(arrays.pop("order"), (task.steps, task.batch_size))
     weights = {name: value.astype(dtype) for name, value in arrays.items()}
@@ -82,7 +89,7 @@ def read_inputs(
 def write(task: Task, folder: Path) -> None:
     """Write `task.json` into a new folder."""
     folder.mkdir(parents=True)
-    (folder / "task.json").write_bytes(msgspec.json.format(msgspec.json.encode(task)))
+    write_whole(folder / "task.json", msgspec.json.format(msgspec.json.encode(task)))
 
 
 def read(folder: Path) -> Task:

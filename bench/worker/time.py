@@ -13,7 +13,6 @@ import math
 import os
 import platform
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -32,12 +31,12 @@ from .describe import settings
 from .draw import draw
 from .evidence import standing
 from .feeding import Feeder, feeder, stage
+from .files import hashes
 from .memory import peak_rss_mb, rss_mb
 from .parent import end_with_parent
 from .records import (
     Built,
     Emit,
-    Failed,
     Feed,
     FirstSteps,
     Measured,
@@ -45,7 +44,7 @@ from .records import (
     Sample,
     Started,
     emitter,
-    one_line,
+    fail,
 )
 from .task import Task, read_inputs
 from .task import read as read_task
@@ -76,8 +75,7 @@ def main(folder: Path) -> int:
         except Unsupported as refusal:
             emit(Refused(reason=str(refusal)))
         except Exception as error:
-            emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
-            return 1
+            return fail(emit, error)
     return 0
 
 
@@ -205,6 +203,7 @@ def time_task(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
             peak_rss_mb=peak_rss_mb() - baseline,
             device_memory_mb=_device_memory_mb(adapter, device),
             settings=settings(adapter, task.execution),
+            files=hashes(folder, f"{notes.FOLDER}/*.npz"),
         )
     )
 

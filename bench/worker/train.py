@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,22 +22,22 @@ from . import metrics, notes
 from .describe import settings
 from .evidence import standing
 from .feeding import Split, cast_targets, open_split, stage
-from .files import read_arrays
-from .job import EVALUATION_BATCH, Job, blocks
+from .files import hashes, read_array, read_arrays, sha256, write_array, write_arrays
+from .job import EVALUATION_BATCH, Job, blocks, check_inputs
 from .job import read as read_job
 from .memory import peak_rss_mb
 from .parent import end_with_parent
 from .records import (
+    MOST,
     Block,
     Built,
     Emit,
     Epoch,
-    Failed,
     Finished,
     Refused,
     Started,
     emitter,
-    one_line,
+    fail,
 )
 
 _REPEATED = 8  # times
@@ -54,8 +53,7 @@ def main(folder: Path) -> int:
         except Unsupported as refusal:
             emit(Refused(reason=str(refusal)))
         except Exception as error:
-            emit(Failed(reason=one_line(error), traceback=traceback.format_exc()))
-            return 1
+            return fail(emit, error)
     return 0
 
 
@@ -69,8 +67,10 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
             numpy_version=np.__version__,
             import_seconds=perf_counter() - began,
             pid=os.getpid(),
+            job=sha256(folder / "job.json"),
         )
     )
+    check_inputs(job, folder)
     inputs = folder / job.inputs
     training, validation, test = (
         open_split(Path(job.dataset), name) for name in ("train", "validation", "test")
@@ -89,7 +89,7 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     )
     targets = cast_targets(job.model, np.asarray(training.y), job.execution.dtype)
     feed = partial(stage, trainer, training.x, targets, job.execution.dtype)
-    order = np.load(inputs / "order.npy", allow_pickle=False)
+    order = read_array(inputs / "order.npy")
     for epoch, batches in enumerate(order[job.epochs_done :], start=job.epochs_done + 1):
         summary = _train_epoch(job, folder, trainer, feed, validation, epoch, batches, emit)
         if job.keeps_state:
@@ -99,13 +99,14 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
     _save(folder, trainer, logits)
     if job.audits:  # the same rows again, in another order
         again = _predict(trainer, test.x[: notes.ASKED_AGAIN][::-1], job.execution.dtype)
-        np.save(folder / "again.npy", again)
+        write_array(folder / "again.npy", again)
     if job.audits and notes.dropouts(job.model):
         first = blocks(order[-1], job.steps_per_block)[-1][:1]  # of the last block
         repeated = trainer.train(feed(np.repeat(first, _REPEATED, axis=0)))
-        np.save(folder / "repeated.npy", repeated)
-    scores = _score(job, logits, test.y)
-    emit(Finished(metrics=scores, peak_rss_mb=peak_rss_mb()))
+        write_array(folder / "repeated.npy", repeated)
+    scores, peak = _score(job, logits, test.y), peak_rss_mb()
+    left = hashes(folder, "*.npy", "*.npz", f"{notes.FOLDER}/*.npz")
+    emit(Finished(metrics=scores, peak_rss_mb=peak, files=left))
 
 
 def _train_epoch(
@@ -143,14 +144,15 @@ def _train_epoch(
             notes.write(path, before, standing(trainer), seen)
     logits = _predict(trainer, validation.x, job.execution.dtype)
     if epoch == job.epochs:
-        np.save(folder / "validation.npy", logits)
+        write_array(folder / "validation.npy", logits)
     scores = _score(job, logits, validation.y)
     return Epoch(epoch=epoch, loss=float(np.mean(losses)), metrics=scores)
 
 
 def _check_finite(losses: list[float], epoch: int) -> None:
-    if not np.isfinite(losses).all():
-        step = int(np.argmin(np.isfinite(losses))) + 1
+    is_sound = np.abs(losses) < MOST  # nor is what is not a number
+    if not is_sound.all():
+        step = int(np.argmin(is_sound)) + 1
         raise FloatingPointError(
             f"the loss became {losses[step - 1]} in epoch {epoch}, step {step}; "
             "lower the learning rate"
@@ -173,25 +175,22 @@ def _score(job: Job, logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
             logits * job.target_scale + job.target_mean,
             y * job.target_scale + job.target_mean,
         )
-    finite = {name: score for name, score in scores.items() if np.isfinite(score)}
+    finite = {name: score for name, score in scores.items() if abs(score) < MOST}
     if job.metric not in finite:
         raise FloatingPointError(f"{job.metric} is {scores[job.metric]} on {len(y)} samples")
     return finite
 
 
 def _save(folder: Path, trainer: Trainer, logits: np.ndarray) -> None:
-    # NumPy 1.23 would store an array called allow_pickle.
-    np.savez(folder / "weights.npz", **trainer.weights())  # type: ignore[arg-type]
-    np.save(folder / "predictions.npy", logits)
+    write_arrays(folder / "weights.npz", trainer.weights())
+    write_array(folder / "predictions.npy", logits)
 
 
 def _save_state(folder: Path, trainer: Trainer, epoch: int) -> None:
     """Leave what the parent makes a checkpoint of; it may be late, so `epochs` says what it is."""
     weights = {f"weights/{name}": value for name, value in trainer.weights().items()}
     state = {f"optimizer/{name}": value for name, value in trainer.state().items()}
-    partial = folder / "state.partial.npz"
-    np.savez(partial, epochs=epoch, **weights, **state)  # type: ignore[arg-type]
-    partial.replace(folder / "state.npz")
+    write_arrays(folder / "state.npz", {"epochs": np.array(epoch), **weights, **state})
 
 
 if __name__ == "__main__":

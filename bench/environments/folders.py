@@ -1,0 +1,101 @@
+"""Whose a folder of a run or a benchmark is, and what may be done in it.
+
+What was asked lies in it as a file that anybody may have written. One that was written here is
+known by its hash, which is kept in the user's cache; of any other neither interpreters nor adapters
+are taken, and nothing is written outside of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ...backends import NAMES
+from ...datasets.loading import cache_folder
+from ...models import InputError
+from . import code
+from .find import Backend, find
+
+
+def remember(content: bytes) -> None:
+    """Note that the file with this content was written here."""
+    path = _note(content)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def is_own(path: Path) -> bool:
+    """Say whether a file was written here and is what it was."""
+    return _note(path.read_bytes()).exists()
+
+
+def _note(content: bytes) -> Path:
+    return cache_folder() / "asked" / hashlib.sha256(content).hexdigest()
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ValueError for a name that is not that of a file in a folder."""
+    for name in names:
+        if name in ("", ".", "..") or any(c in "/\\\0" for c in name):
+            raise ValueError(f'"{name}" cannot be the name of a folder')
+
+
+def check_confined(folder: Path) -> None:
+    """Raise InputError if what is written in the folder would be written elsewhere."""
+    for place, inside, files in os.walk(folder):
+        beside = files if Path(place) == folder else []
+        for path in (Path(place, name) for name in [*inside, *beside]):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path} is a symbolic link, and leads out of where it lies; "
+                    "put what it leads to in its place, or start anew"
+                )
+
+
+def check_code(sha256: str, made_by: str) -> None:
+    """Raise InputError unless the code of a folder is that of this installation, which is run."""
+    if code.digest() != sha256:
+        raise InputError(
+            f"it was begun with other code than this installation has (then bakeoff {made_by}); "
+            "go on with that installation, or start anew"
+        )
+
+
+def interpreters(
+    backends: Sequence[Backend],
+    pythons: Mapping[str, Path],
+    tell: Callable[[str], object],
+    *,
+    own: bool,
+) -> list[Backend]:
+    """Return the backends with the interpreters that they go on with: `--python`, or else what they
+    had if it was chosen here, or else what this machine has. Raises InputError.
+    """
+    if unknown := pythons.keys() - {backend.name for backend in backends}:
+        raise InputError(f"--python {min(unknown)}=...: no such backend in it")
+    return [_interpreter(backend, pythons, tell, own=own) for backend in backends]
+
+
+def _interpreter(
+    then: Backend, pythons: Mapping[str, Path], tell: Callable[[str], object], *, own: bool
+) -> Backend:
+    if not then.python or (own and then.name not in pythons):
+        return then
+    if not own and then.adapter not in NAMES:
+        raise InputError(
+            f"{then.name}: the adapter {then.adapter} was not chosen on this machine, and is not "
+            f"run; start anew with --backend {then.adapter} if you trust it"
+        )
+    is_alias = then.adapter in NAMES and then.name != then.adapter
+    if is_alias and then.name not in pythons:
+        raise InputError(f"{then.name}: give its interpreter: --python {then.name}=PATH")
+    now = find(then.name if is_alias else then.adapter, pythons)
+    if not now.python:
+        raise InputError(f"{then.name}: {now.reason}; run: {now.fix}")
+    if now.python != then.python:
+        tell(f"{then.name}: goes on with {now.python}; it had {then.python}")
+    return now
