@@ -277,6 +277,7 @@ def conform(
 
 @app.command(epilog=options.EXAMPLES["bench"])
 def bench(
+    context: typer.Context,
     names: options.WorkloadsOrModels = None,
     backend: options.Backends = None,
     mode: options.Modes = "eager",
@@ -292,6 +293,7 @@ def bench(
     data_dir: options.DataDir = None,
     output: options.BenchmarkFolder = None,
     python: options.Pythons = None,
+    resume: options.ResumedBenchmark = None,
     no_parity: options.NoParity = False,
     as_json: options.Json = False,
 ) -> int:
@@ -301,9 +303,17 @@ def bench(
     are written by hand.
     """
     from .checks import DEFAULT_SUITE, default_output
-    from .commands.bench import run as benchmark
+    from .commands import bench as command
     from .timing.plan import NATIVE_SUITE, BenchRequest, rivals_asked, seconds_of
 
+    if resume:
+        return command.resume(
+            resume,
+            options.interpreters(python),
+            options.given(context),
+            _console(as_json),
+            as_json=as_json,
+        )
     phases = options.phases(phase)
     rivals = rivals_asked(against_native, peers, phases)
     request = BenchRequest(
@@ -323,7 +333,7 @@ def bench(
         parity=not no_parity,
         rivals=rivals,
     )
-    return benchmark(request, _console(as_json), as_json=as_json)
+    return command.run(request, _console(as_json), as_json=as_json)
 
 
 @app.command(epilog=options.EXAMPLES["report"])

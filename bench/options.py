@@ -70,6 +70,9 @@ Checkpoint = Annotated[Path | None, Option(help="A new file: the training after 
 ResumedRun = Annotated[
     Path | None, Option(metavar="RUN", help="Go on with a run: only what is missing.")
 ]
+ResumedBenchmark = Annotated[
+    Path | None, Option(metavar="FOLDER", help="Go on with a benchmark: what was timed is kept.")
+]
 ResumedTraining = Annotated[
     Path | None, Option(metavar="CHECKPOINT", help="Go on with another training's.")
 ]
@@ -145,7 +148,8 @@ EXAMPLES = {
     "`bakeoff conform package.module --python module=/opt/venv/bin/python`",
     "bench": "Examples: `bakeoff bench` · "
     "`bakeoff bench mnist-mlp lenet5 --batch-size 1,8,64,256 --phase train,infer` · "
-    "`bakeoff bench --against-native --threads 1,2`",
+    "`bakeoff bench --against-native --threads 1,2` · "
+    "`bakeoff bench --resume bakeoff-runs/20260101-120000`",
     "report": "Example: `bakeoff report bakeoff-runs/20260101-120000 --open`",
     "compare": "Example: `bakeoff compare runs/before runs/after --fail-above 5%`",
     "doctor": "Example: `bakeoff doctor`",

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
 import filelock
-import msgspec
 from msgspec.structs import replace
 from rich.console import Console
 from rich.markup import escape
 
 from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
-from ...models import InputError
+from ...models import InputError, sealed
 from .. import interrupts
 from ..checks import check_execution, check_output, check_unique
 from ..environments import machine
+from ..environments.code import digest as code_digest
 from ..environments.code import write_zip
 from ..environments.find import Backend, find_all, find_peers
+from ..environments.folders import check_code, check_confined, interpreters, is_own
+from ..environments.machine import Machine
 from ..parity import digest
 from ..parity.certificate import in_a_line
 from ..parity.certify import certify
@@ -30,12 +33,27 @@ from ..results.status import status_of
 from ..results.summary import Audits, Summary
 from ..timing import audits, session
 from ..timing.aggregate import Certificates, summarize
+from ..timing.bench_folder import (
+    SCHEMA_VERSION,
+    BenchSpec,
+    Session,
+    check_same,
+    inputs_sha256,
+    keep,
+    read_session,
+    read_spec,
+    works_sha256,
+    write_session,
+    write_spec,
+)
 from ..timing.plan import BenchRequest, entrant_name, race_name, races
 from ..timing.race import Race
 from ..timing.work import TimedWork, find
+from ..worker.files import write_whole
 from ..worker.records import Record, ending
 from ..worker.task import Task
 from .report import show
+from .run import RESUMED, warn
 
 
 def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
@@ -54,28 +72,117 @@ def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
         raise InputError("no backend can run; run: bakeoff install")
     output = request.output.resolve()
     with _exclusive(), _folder(output):
-        console.print(f"benchmark folder: {output}", highlight=False, soft_wrap=True)
+        write_zip(output / "code.zip")
         field = races(request, works, backends, output)
         here = machine.look()  # its load, before there is ours
+        write_spec(output, _spec(request, works, backends, here))
+        return _bench(request, works, backends, field, here, console, as_json=as_json)
+
+
+def resume(
+    folder: Path,
+    pythons: Mapping[str, Path],
+    given: Sequence[str],
+    console: Console,
+    *,
+    as_json: bool,
+) -> int:
+    """Go on with a benchmark: what was timed is kept; return as `run` does. InputError."""
+    if surplus := [word for word in given if word not in RESUMED]:
+        raise InputError(
+            f"--resume goes on with a benchmark as it was asked; it cannot take {surplus[0]}, "
+            "start a new one for that"
+        )
+    folder = folder.resolve()
+    spec = read_spec(folder)
+    check_confined(folder)
+    check_code(spec.code_sha256, spec.bakeoff_version)
+    tell = partial(warn, console=console)
+    own = is_own(folder / "bench.toml")
+    if spec.rivals == "peers" and (pythons or not own):
+        backends = [find_peers(pythons)]
+    else:
+        backends = interpreters(spec.backends, pythons, tell, own=own)
+    request = spec.request(folder, pythons)
+    for execution in request.executions:
+        check_execution(execution.device, execution.threads)
+    works = [find(name, request.data_dir) for name in request.names]
+    with _exclusive(), _folder(folder):
+        write_zip(folder / "code.zip")
+        field = races(request, works, backends, folder)
+        check_same(folder, spec, works)
+        for line in keep(field):
+            tell(f"{line}; its race is run again")
+        return _bench(request, works, backends, field, spec.machine, console, as_json=as_json)
+
+
+def _bench(
+    request: BenchRequest,
+    works: Sequence[TimedWork],
+    backends: Sequence[Backend],
+    field: Sequence[Race],
+    here: Machine,
+    console: Console,
+    *,
+    as_json: bool,
+) -> int:
+    """Certify, time and report what is not there yet; return the exit code."""
+    output = request.output.resolve()
+    console.print(f"benchmark folder: {output}", highlight=False, soft_wrap=True)
+    how_far = read_session(output)
+    certificates: Certificates = {}
+    interrupted = False
+    try:
         certificates = _certify(request, works, backends, console)
-        peaks: dict[int, list[float]] = {}
-        interrupted = False
-        try:
-            _time(field, output, peaks, request, console)
-        except KeyboardInterrupt:
-            if not any(race.was_run for race in field):
-                raise
-            interrupted = True
-        found: dict[str, Audits] = {}
-        if request.parity:
-            with console.status("judging what was noted of the timed blocks"):
-                found = audits.judge(field)
-        summary = summarize(request, here, works, field, certificates, peaks, found)
-        show(summary, output, console, as_json=as_json)
+        _time(field, output, how_far, request, console)
+    except KeyboardInterrupt:
+        if not any(race.was_run for race in field):
+            console.print(f"go on with: bakeoff bench --resume {output}", soft_wrap=True)
+            raise
+        interrupted = True
+    found: dict[str, Audits] = {}
+    if request.parity:
+        with console.status("judging what was noted of the timed blocks"):
+            found = audits.judge(field)
+    summary = summarize(request, here, works, field, certificates, how_far.peaks, found)
+    show(summary, output, console, as_json=as_json)
     if interrupted:
         done, cases = len(summary.measurements), sum(len(race.adapters) for race in field)
-        console.print(f"interrupted: {done} of {cases} cases were timed")
+        console.print(
+            f"interrupted: {done} of {cases} cases were timed; "
+            f"go on with: bakeoff bench --resume {output}",
+            soft_wrap=True,
+        )
     return interrupts.EXIT_CODE if interrupted else _exit_code(summary)
+
+
+def _spec(
+    request: BenchRequest, works: Sequence[TimedWork], backends: Sequence[Backend], here: Machine
+) -> BenchSpec:
+    output = request.output.resolve()
+    names = [str(Path(n).resolve()) if n.endswith(".toml") else n for n in request.names]
+    return BenchSpec(
+        schema_version=SCHEMA_VERSION,
+        bakeoff_version=version("bakeoff"),
+        command=request.command,
+        names=names,
+        modes=request.modes,
+        devices=request.devices,
+        dtype=request.dtype,
+        batch_sizes=request.batch_sizes,
+        threads=request.threads,
+        phases=request.phases,
+        budget=request.budget,
+        timeout=request.timeout,
+        data_dir=str(request.data_dir.resolve()) if request.data_dir else None,
+        parity=request.parity,
+        rivals=request.rivals,
+        code_sha256=code_digest(),
+        works=works_sha256(works),
+        inputs=inputs_sha256(output),
+        machine=here,
+        backends=list(backends),
+    )
 
 
 def _backends(request: BenchRequest, console: Console) -> Iterator[Backend]:
@@ -108,7 +215,6 @@ def _folder(output: Path) -> Iterator[None]:
     """Make the folder; an OSError on the way is the user's to hear of."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_zip(output / "code.zip")
         yield
     except OSError as error:
         raise InputError(
@@ -136,9 +242,9 @@ def _certify(
         ),
     )
     folder = request.output / "certificates"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for certificate in certificates:
-        (folder / f"{certificate.key}.json").write_bytes(msgspec.json.encode(certificate))
+        write_whole(folder / f"{certificate.key}.json", sealed.encode(certificate))
     return {(c.model, c.backend, c.execution): digest.parity_of(c) for c in certificates}
 
 
@@ -151,11 +257,12 @@ def _judged(executions: Sequence[Execution]) -> list[Execution]:
 def _time(
     races: Sequence[Race],
     output: Path,
-    peaks: dict[int, list[float]],
+    how_far: Session,
     request: BenchRequest,
     console: Console,
 ) -> None:
-    began = monotonic()
+    before = how_far.seconds
+    began = monotonic() - before
     with console.status("timing") as status:
 
         def say(words: str) -> None:
@@ -168,6 +275,9 @@ def _time(
             say(f"{race_name(race.task)}: {', '.join(names)}")
 
         def end(task: Task, process: int, journal: list[Record]) -> None:
+            how_far.seconds = monotonic() - began
+            with suppress(OSError):  # a disk is full: the budget will begin anew
+                write_session(output, how_far)
             words = f"{entrant_name(task)}, process {process}: {_ending_words(journal)}"
             say(words)
             if not console.is_terminal:
@@ -176,11 +286,12 @@ def _time(
         session.run(
             races,
             output / "code.zip",
-            peaks,
+            how_far.peaks,
             budget=request.budget,
             timeout=request.timeout,
             begin=begin,
             end=end,
+            spent=before,
         )
 
 

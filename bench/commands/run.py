@@ -120,7 +120,7 @@ def _run(
         console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)
         raise
     except OSError as error:
-        warn(f"stopped: {error}; free space, then: bakeoff run --resume {folder}", console)
+        warn(f"stopped: {error}; mend it, then: bakeoff run --resume {folder}", console)
 
 
 def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:

@@ -27,6 +27,6 @@
 
 `plan` says who is in which race, `work` what is timed; `race` is the parent of those that take
 turns, each a `worker.time` that is told a `worker.task`; `session` spends the budget over races,
-`analysis` turns samples into measurements, `comparison` measurements into ratios, `aggregate` both
-into the summary.
+`bench_folder` keeps what a benchmark goes on from; `analysis` turns samples into measurements,
+`comparison` measurements into ratios, `aggregate` both into the summary.
 """

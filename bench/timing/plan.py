@@ -15,6 +15,7 @@ from ...models import InputError
 from ..checks import command_line
 from ..environments.find import Backend
 from ..environments.process import worker_variables
+from ..worker.files import sha256
 from ..worker.records import Phase
 from ..worker.task import Task, steps_per_block
 from .race import Entrant, Race
@@ -83,11 +84,17 @@ def races(
     """Return the races: of all backends on the CPU, whose memory has room for them; of one on a
     device, whose allocators keep what they have; of an adapter and its rival.
     """
-    (output / "inputs").mkdir()
+    (output / "inputs").mkdir(exist_ok=True)
+    hashes = {}
     for work in works:
-        work.write(output / "inputs" / f"{work.name}.npz")
+        path = output / "inputs" / f"{work.name}.npz"
+        work.write(path)
+        hashes[work.name] = sha256(path)
     tasks = [
-        [_task(work, backend, execution, phase, batch_size) for backend in backends]
+        [
+            _task(work, hashes[work.name], backend, execution, phase, batch_size)
+            for backend in backends
+        ]
         for work in works
         for phase in request.phases
         for batch_size in request.batch_sizes or (work.batch_size,)
@@ -117,6 +124,7 @@ def _pair(task: Task, rival: str) -> list[Task]:
 
 def _task(
     work: TimedWork,
+    inputs_sha256: str,
     backend: Backend,
     execution: Execution,
     phase: Phase,
@@ -133,6 +141,7 @@ def _task(
         batch_size=batch_size,
         steps=steps_per_block(work.model, phase, batch_size),
         inputs=f"../../../inputs/{work.name}.npz",
+        inputs_sha256=inputs_sha256,
         python=backend.python,
         environment=worker_variables(execution.threads, "../../../code.zip"),
     )

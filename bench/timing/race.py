@@ -99,7 +99,7 @@ class Race:
             for runner in runners:
                 runner.finish()
         for runner in runners:
-            runner.entrant.processes.append(records.read(runner.journal))
+            runner.entrant.processes.append(runner.recorded())
 
     def _round(self, runners: Sequence[_Runner], number: int, *, noted: bool) -> None:
         feeds = self.task.feeds if number % _ALL_FEEDS_EVERY == 0 else self.task.feeds[:1]
@@ -156,12 +156,12 @@ class _Runner:
     def start(self, stack: ExitStack) -> None:
         """Start it, to be ended with the stack, and wait until it is ready."""
         task = self.entrant.task
-        write_task(task, self.folder)
         try:
+            write_task(task, self.folder)
             self._worker = stack.enter_context(
                 process.started(task.arguments, self.folder, task.environment, piped=True)
             )
-        except process.NotStarted as error:
+        except (process.NotStarted, OSError) as error:  # a disk is full
             self._death = Failed(reason=str(error))
             return
         self._await(self._worker)
@@ -185,6 +185,13 @@ class _Runner:
     def conclude(self) -> None:
         """Write down how it ended, if it could not."""
         process.conclude(self.journal, self._death)
+
+    def recorded(self) -> list[Record]:
+        """Return what it recorded; where nothing could be written, how it ended."""
+        with suppress(OSError, ValueError):
+            if journal := records.read(self.journal):
+                return journal
+        return [self._death]
 
     def _await(self, worker: Popen[bytes]) -> None:
         """Wait for its answer, or its end."""

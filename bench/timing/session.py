@@ -35,20 +35,24 @@ def run(
     timeout: float,
     begin: Begin,
     end: End,
+    spent: float = 0.0,
 ) -> None:
     """Run the races in rounds; write the SGEMM peaks that are measured to `peaks`, by threads.
 
-    Every race is run once, whatever the budget in seconds; then on, in rounds that alternate in
-    direction, those that were not run three times, or whose intervals are the wider half of those
-    that are not narrow enough.
+    Every race is run once, whatever the budget in seconds, of which some were `spent` before; then
+    on, in rounds that alternate in direction, those that were not run three times, or whose
+    intervals are the wider half of those that are not narrow enough.
     """
-    deadline = monotonic() + budget
+    counts = sorted({race.task.execution.threads for race in races})
+    if not _due(races):
+        peaks |= {threads: [_peak(threads, code)] for threads in counts if threads not in peaks}
+    deadline = monotonic() + budget - spent
     rounds = 0
     while due := _due(races):
-        for threads in sorted({race.task.execution.threads for race in races}):
+        for threads in counts:
             peaks.setdefault(threads, []).append(_peak(threads, code))
         for race in due if rounds % 2 == 0 else reversed(due):
-            if rounds and monotonic() > deadline:
+            if race.was_run and monotonic() > deadline:
                 return
             entrants = race.alive
             begin(race)
@@ -60,6 +64,8 @@ def run(
 
 def _due(races: Sequence[Race]) -> list[Race]:
     """Return which to run in the next round, in the order of all."""
+    if new := [race for race in races if not race.was_run]:
+        return new
     alive = [race for race in races if race.alive]
     if few := [race for race in alive if _runs(race) < _LEAST_PROCESSES]:
         return few

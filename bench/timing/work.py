@@ -16,6 +16,7 @@ from ..parity import probes
 from ..results.summary import WorkloadFacts
 from ..worker.draw import draw
 from ..worker.evidence import Probe
+from ..worker.files import write_arrays
 from ..workload import facts
 
 _PROBE_STEPS = 20
@@ -43,7 +44,7 @@ class TimedWork(NamedTuple):
         """Write what a worker needs: weights by name, `x`, `y` and `order`."""
         order = stream(_SEED, "order").permutation(len(self.x))
         weights = initial_weights(self.model, _SEED, "float64")
-        np.savez(path, x=self.x, y=self.y, order=order, **weights)  # type: ignore[arg-type]
+        write_arrays(path, {"x": self.x, "y": self.y, "order": order, **weights})
 
 
 def find(name: str, data_dir: Path | None) -> TimedWork:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ...backends.contract import Mode
 from ..environments.find import Backend
+from ..parity.certificate import Certificate
 from ..parity.digest import parity_of
 from ..results.speeds import against_fastest
 from ..results.stats import bootstrap_median, equivalence, mean_interval
@@ -106,43 +107,43 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
 
 
 def _with_parity(folder: Path, row: Row, rows: list[Row]) -> Row:
-    row = replace(row, parity_float64=_in_float64(folder, row))
-    try:
-        certificate = certificates.read(folder, row.workload, row.backend, row.mode, row.dtype)
-    except ValueError as error:
-        return replace(row, parity=_damaged(error))
+    certificate = _certificate(folder, row, row.dtype)
     if certificate is None:
         return row
-    parity = parity_of(certificate)
-    if certificate.rungs:
+    float64 = _certificate(folder, row, "float64") if row.dtype != "float64" else None
+    if float64 is None and row.dtype != "float64":
+        float64 = _missing("the certificate in float64 is missing")
+    parity = _parity(certificate)
+    if isinstance(certificate, Certificate) and certificate.rungs:
         accuracy = _accuracy(row, rows)
         parity = replace(parity, rungs=[*parity.rungs, accuracy])
         if parity.verdict == "pass" and accuracy.passes is False:
             reason = "accuracy: not equivalent to NumPy's over the paired seeds"
             parity = replace(parity, verdict="fail", reason=reason)
-    row = replace(row, parity=parity)
+    row = replace(row, parity=parity, parity_float64=float64 and _parity(float64))
     return replace(row, comparable=is_comparable(row))
 
 
-def _in_float64(folder: Path, row: Row) -> Parity | None:
-    """Return the certificate in float64 of a row in another dtype, if it has one."""
-    if row.dtype == "float64":
-        return None
+def _certificate(folder: Path, row: Row, dtype: str) -> Certificate | Parity | None:
+    """Return a row's certificate in a dtype if it has one, or what is said of a damaged one."""
     try:
-        certificate = certificates.read(folder, row.workload, row.backend, row.mode, "float64")
+        return certificates.read(folder, row.workload, row.backend, row.mode, dtype)
     except ValueError as error:
-        return _damaged(error)
-    return parity_of(certificate) if certificate else None
+        return _missing(str(error))
 
 
-def _damaged(error: ValueError) -> Parity:
+def _parity(certificate: Certificate | Parity) -> Parity:
+    return certificate if isinstance(certificate, Parity) else parity_of(certificate)
+
+
+def _missing(why: str) -> Parity:
     return Parity(
         verdict="error",
         rungs=[],
         worst="",
         noise_ratio=0.0,
         certificate="",
-        reason=f"{error}; it is judged again with --resume",
+        reason=f"{why}; it is judged again with --resume",
     )
 
 

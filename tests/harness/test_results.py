@@ -48,12 +48,13 @@ def test_a_row_has_its_blocks_and_its_bound(run: dict[str, Any]) -> None:
 
 def test_a_journal_is_read_once(run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
+    read = journal.read_job
 
     def read_job(folder: Path, seed: int) -> JobResult:
         seeds.append(seed)
-        return journal.read_job(folder, seed)
+        return read(folder, seed)
 
-    monkeypatch.setattr(aggregate, "read_job", read_job)
+    monkeypatch.setattr(journal, "read_job", read_job)
     aggregate.summarize(Path("a"))
     assert seeds == [0, 1]
 
