@@ -8,6 +8,7 @@ What a command needs is imported when it runs: `--help` loads neither NumPy nor 
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -47,6 +48,8 @@ def _report_error(error: Exception) -> int:
     from ..models import InputError
     from .environments.install import InstallError
 
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error = InputError(f"{error}: free space, and go on")
     if not isinstance(error, InputError | InstallError | typer.TyperException):
         raise error
     format_message = getattr(error, "format_message", error.__str__)

@@ -3,8 +3,8 @@
 `layers/`, `losses.py`, `optimizers.py` and `schedules.py` hold one frozen Struct per construct,
 whose docstring is the normative formula; `model.py` joins them, infers shapes and counts parameters
 and FLOPs; `initializers.py` and `init.py` draw the initial weights; `toml.py` reads files;
-`shapes.py` has the types of the spec's numbers, `errors.py` what a user's mistake raises; `zoo/`
-has models.
+`shapes.py` has the types of the spec's numbers, `errors.py` what a user's mistake raises,
+`sealed.py` files that show their damage; `zoo/` has models.
 """
 
 from .errors import InputError

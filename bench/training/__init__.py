@@ -1,7 +1,13 @@
 """`bakeoff run` and `train`: the same trainings by several backends, and what came of them.
 
-`plan` checks what was asked, `prepare` writes the run folder (`run_folder` is its schema),
-`certificates` obtains the proof for each row, `jobs` runs one worker after the other and `progress`
-shows them, `journal` reads what a job recorded, `curves` and `aggregate` make the summary of it.
-`checkpoint` is a training put aside.
+`plan` checks what was asked, `prepare` writes the run folder (`run_folder` is its schema, `inputs`
+what all backends start from), `resume` makes ready what is left of one, `certificates` obtains the
+proof for each row, `jobs` runs one worker after the other and `progress` shows them, `journal`
+reads what a job recorded, `audits` judges what it noted, `curves` and `aggregate` make the summary
+of it. `checkpoint` is a training put aside.
+
+Whatever is written carries its hash, and is compared with it when it is opened: JSON and TOML a
+seal (`models.sealed`), a line of records its CRC, arrays in the record that ends a job, inputs in
+`run.toml` and `job.json`. With the data `run.toml` says all that a job is made of, so a damaged
+job is written anew and done again.
 """

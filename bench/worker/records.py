@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -170,8 +170,9 @@ def emitter(path: Path) -> Iterator[Emit]:
                 while rest:
                     rest = rest[file.write(rest) :]
             except OSError:
-                file.truncate(end)
-                file.seek(end)
+                with suppress(OSError):
+                    file.truncate(end)
+                    file.seek(end)
                 raise
 
         yield emit

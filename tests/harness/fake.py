@@ -2,6 +2,7 @@
 first turn in a benchmark.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from msgspec import structs
 from bakeoff.backends import numpy as real
 from bakeoff.backends.contract import Unsupported
 from bakeoff.backends.numpy import *  # noqa: F403
+from bakeoff.bench.worker import files
 
 BEHAVIOUR = Path(__file__).stem
 MODES, UNSUPPORTED, DEVIATIONS = real.MODES, real.UNSUPPORTED, real.DEVIATIONS
@@ -26,6 +28,8 @@ if BEHAVIOUR == "unimportable":
 def build(model, weights, execution, *, seed, state):
     if BEHAVIOUR == "refuses":
         raise Unsupported('"output" (dense): for the sake of <this> test')
+    if BEHAVIOUR == "fills_the_disk":
+        allow_small_files()
     if BEHAVIOUR == "chatters":
         sys.stdout.write("noise on stdout\n")
         sys.stderr.write("noise on stderr\n")
@@ -59,6 +63,19 @@ def build(model, weights, execution, *, seed, state):
 
     trainer.train = train
     return trainer
+
+
+def allow_small_files():
+    """Let whatever is written behind the journal's first lines meet a disk without room."""
+    write = files.whole
+
+    @contextlib.contextmanager
+    def whole(path):
+        with write(path) as file:
+            yield file
+            raise OSError(28, "No space left on device")
+
+    files.whole = whole
 
 
 def misbehave():
