@@ -24,6 +24,7 @@ from ..training.prepare import prepare
 from ..training.progress import display
 from ..training.resume import make_ready
 from ..training.run_folder import RunSpec, locked, read_run
+from ..worker.files import remove
 from .install import explained, install
 from .report import show
 from .warn import warn
@@ -107,7 +108,7 @@ def _run(
     parity: bool,
 ) -> None:
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-    (folder / "summary.json").unlink(missing_ok=True)  # it is of fewer records than there will be
+    remove(folder / "summary.json")  # it is of fewer records than there will be
     try:
         if parity:
             (folder / "certificates").mkdir(exist_ok=True)

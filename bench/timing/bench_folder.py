@@ -10,7 +10,6 @@ it is run again. The budget goes on where it stood.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from ..environments import folders
 from ..environments.find import Backend
 from ..environments.machine import Machine
 from ..worker import records
-from ..worker.files import damage, sha256, write_whole
+from ..worker.files import damage, remove, sha256, write_whole
 from ..worker.records import Measured, Phase, Record, Refused
 from .plan import BenchRequest, Rivals
 from .race import Entrant, Race
@@ -203,11 +202,8 @@ def _read(process: Path) -> tuple[list[Record], str]:
 
 def _remove_from(entrant: Entrant, number: int) -> None:
     if not entrant.folder.is_dir():
-        entrant.folder.unlink(missing_ok=True)
+        remove(entrant.folder)
         return
     for process in entrant.folder.iterdir():
         if not process.name.isdecimal() or int(process.name) >= number:
-            if process.is_dir():
-                shutil.rmtree(process)
-            else:
-                process.unlink()
+            remove(process)

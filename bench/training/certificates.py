@@ -15,7 +15,7 @@ from ..parity.certificate import Certificate, in_a_line
 from ..parity.certify import certify, changed
 from ..parity.judge import Claim
 from ..worker.evidence import Probe
-from ..worker.files import write_whole
+from ..worker.files import remove, write_whole
 from .run_folder import RunSpec
 
 _STEPS = 20
@@ -34,6 +34,7 @@ def certify_run(
     certificates = certify(list(claims.values()), timeout=spec.timeout, progress=progress)
     for path, certificate in zip(claims, certificates, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove(path)
         write_whole(path, sealed.encode(certificate))
 
 

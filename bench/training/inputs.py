@@ -10,7 +10,7 @@ from ...backends.contract import DType, Weights
 from ...datasets.dataset import Dataset
 from ...models import InputError
 from ...models.init import batch_order, initial_weights
-from ..worker.files import damage, hashes, write_array, write_arrays
+from ..worker.files import damage, hashes, remove, write_array, write_arrays
 from ..workload import Workload
 from .checkpoint import Checkpoint
 from .run_folder import RunSpec
@@ -27,7 +27,7 @@ def write(
     """Draw the inputs of a seed, or take the weights from where a training goes on; return the
     order, [epochs, steps, batch].
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     weights: Weights = start.weights if start else initial_weights(w.model, seed, dtype)
     write_arrays(folder / "weights.npz", weights)
     if start:
@@ -59,6 +59,7 @@ def mend(folder: Path, spec: RunSpec, w: Workload, dataset: Dataset, seed: int) 
     if not wrong:
         return ""
     if "state.npz" not in expected:
+        remove(folder)
         write(folder, w, dataset, seed, spec.dtype, None)
     if damage(folder, expected):
         raise InputError(f"{folder}: {wrong}, and cannot be drawn again as it was; start anew")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from ...backends.contract import Execution
@@ -10,7 +9,7 @@ from ...datasets.dataset import Dataset
 from ..environments import process
 from ..environments.process import worker_variables
 from ..worker import job, records
-from ..worker.files import read_array, read_arrays
+from ..worker.files import read_array, read_arrays, remove
 from ..worker.job import Job
 from ..worker.records import Epoch, Finished, Record, Refused
 from . import audits, checkpoint, inputs
@@ -53,10 +52,7 @@ def describe(spec: RunSpec, place: Place, dataset: Dataset, folder: Path) -> Job
 
 def write_job(described: Job, folder: Path, home: Path) -> None:
     """Make the folder of a job, in place of what is there, to be run from `home`."""
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)
+    remove(folder)
     job.write(described, folder, home)
 
 

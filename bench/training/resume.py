@@ -14,6 +14,7 @@ from ...datasets.dataset import Dataset
 from ...models import InputError
 from ..checks import check_execution
 from ..environments import code, folders
+from ..worker.files import remove
 from . import inputs
 from .jobs import describe, write_job
 from .journal import read_row
@@ -47,6 +48,7 @@ def make_ready(
         for seed in spec.seeds:
             if wrong := inputs.mend(folder, spec, w, datasets[w.name], seed):
                 tell(f"inputs/{wrong}; it was drawn again")
+    remove(folder / "code.zip")
     code.write_zip(folder / "code.zip")
     _renew_jobs(folder, spec, datasets, tell)
     return spec, datasets

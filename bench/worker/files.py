@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,14 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all. Raises OSError, and leaves what was there."""
     with whole(path) as file:
         file.write(content)
+
+
+def remove(path: Path) -> None:
+    """Remove whatever is there: a file, a link (not what it leads to), a folder with all in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -131,6 +131,40 @@ def test_a_damaged_array_is_made_again(tmp_path: Path, array: str, damage: str) 
     assert folders_in(tmp_path) == [dataset.folder.name]
 
 
+@pytest.mark.parametrize("array", ARRAYS)
+def test_an_array_of_other_numbers_is_made_again_and_told(
+    tmp_path: Path, array: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = load("line", cache=tmp_path)
+    path = dataset.folder / f"{array}.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-8] + bytes(8))
+    with pytest.raises(InputError, match="its arrays are not what was written"):
+        open_dataset(dataset.folder)
+    assert load("line", cache=tmp_path).sha256 == dataset.sha256
+    assert path.read_bytes() == content
+    assert "its arrays are not what was written" in caplog.text
+    assert "it is made again" in caplog.text
+
+
+def test_no_bit_of_a_dataset_flips_unnoticed(tmp_path: Path) -> None:
+    folder = load("line", cache=tmp_path).folder
+    rng = np.random.default_rng(0)
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        for bit in map(int, rng.permutation(8 * len(content))[:20]):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            try:
+                opened = open_dataset(folder)
+            except InputError:
+                continue
+            assert opened.folder == folder
+            assert not (path.suffix == ".npy" and bit // 8 >= 128), bit  # the rest is a header
+        path.write_bytes(content)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": "line"}', b"\xff"])
 def test_a_damaged_description_is_made_again(tmp_path: Path, content: bytes) -> None:
     dataset = load("line", cache=tmp_path)
