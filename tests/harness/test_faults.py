@@ -90,7 +90,7 @@ _DAMAGES: dict[str, Damage] = {
     "empty": _of_bytes(lambda content, place, rng: b""),
     "cut": _of_bytes(lambda content, place, rng: content[:place]),
     "NUL bytes": _of_bytes(
-        lambda content, place, rng: content[:place] + b"\0\1\0" + content[place + 3 :]
+        lambda content, place, rng: content[:place] + b"\0\x7f\0" + content[place + 3 :]
     ),
     "longer": _of_bytes(lambda content, place, rng: content + rng.bytes(9)),
     "a flipped bit": _of_bytes(_flipped),
