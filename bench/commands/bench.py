@@ -53,7 +53,8 @@ from ..worker.files import write_whole
 from ..worker.records import Record, ending
 from ..worker.task import Task
 from .report import show
-from .run import RESUMED, warn
+from .run import RESUMED
+from .warn import tell
 
 
 def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
@@ -97,12 +98,11 @@ def resume(
     spec = read_spec(folder)
     check_confined(folder)
     check_code(spec.code_sha256, spec.bakeoff_version)
-    tell = partial(warn, console=console)
     own = is_own(folder / "bench.toml")
     if spec.rivals == "peers" and (pythons or not own):
         backends = [find_peers(pythons)]
     else:
-        backends = interpreters(spec.backends, pythons, tell, own=own)
+        backends = interpreters(spec.backends, pythons, partial(tell, console=console), own=own)
     request = spec.request(folder, pythons)
     for execution in request.executions:
         check_execution(execution.device, execution.threads)
@@ -112,7 +112,7 @@ def resume(
         field = races(request, works, backends, folder)
         check_same(folder, spec, works)
         for line in keep(field):
-            tell(f"{line}; its race is run again")
+            tell(f"{line}; its race is run again", console)
         return _bench(request, works, backends, field, spec.machine, console, as_json=as_json)
 
 

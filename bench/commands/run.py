@@ -27,7 +27,7 @@ from ..training.run_folder import RunSpec, locked, read_run
 from ..worker.files import remove
 from .install import explained, install
 from .report import show
-from .warn import warn
+from .warn import tell, warn
 
 RESUMED = ("--resume", "--json", "--python")  # what may be given with --resume
 
@@ -49,10 +49,10 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, as_json:
     folder = prepare(request, work, backends)
     for backend in backends:
         if backend.python is None:
-            warn(backend.advice, console)
+            tell(backend.advice, console)
     datasets = {w.name: dataset for w, dataset in work}
     with locked(folder):
-        _run(folder, read_run(folder), datasets, console, parity=request.parity)
+        _run(folder, read_run(folder), datasets, console)
         summary = _finish(folder, console, as_json=as_json)
     if request.checkpoint and request.checkpoint.exists():
         console.print(f"checkpoint: {request.checkpoint}", highlight=False, soft_wrap=True)
@@ -76,13 +76,13 @@ def resume(
     folder = folder.resolve()
     spec = read_run(folder)
     check_confined(folder)
-    tell = partial(warn, console=console)
     try:
         with locked(folder):
             with _downloads(console) as download_progress:
-                spec, datasets = make_ready(folder, spec, pythons, download_progress, tell)
-            parity = (folder / "certificates").exists()
-            _run(folder, spec, datasets, console, parity=parity)
+                spec, datasets = make_ready(
+                    folder, spec, pythons, download_progress, partial(tell, console=console)
+                )
+            _run(folder, spec, datasets, console)
             summary = _finish(folder, console, as_json=as_json)
     except OSError as error:
         raise InputError(f"{folder} cannot be gone on with: {error}; start a new run") from None
@@ -99,18 +99,11 @@ def _find(names: tuple[str, ...], request: RunRequest) -> list[Backend]:
     return backends
 
 
-def _run(
-    folder: Path,
-    spec: RunSpec,
-    datasets: Mapping[str, Dataset],
-    console: Console,
-    *,
-    parity: bool,
-) -> None:
+def _run(folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console) -> None:
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     remove(folder / "summary.json")  # it is of fewer records than there will be
     try:
-        if parity:
+        if spec.parity:
             (folder / "certificates").mkdir(exist_ok=True)
             certify_run(folder, spec, datasets, console)
         jobs.run(folder, display(console, jobs_per_line=len(spec.seeds)))
@@ -121,7 +114,7 @@ def _run(
         console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)
         raise
     except OSError as error:
-        warn(f"stopped: {error}; mend it, then: bakeoff run --resume {folder}", console)
+        tell(f"stopped: {error}; mend it, then: bakeoff run --resume {folder}", console)
 
 
 def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
@@ -142,11 +135,6 @@ def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
     wrong |= any(row.audits and row.audits.failure for row in summary.rows)
     nothing = all(row.status != "ok" for row in summary.rows)
     return int(wrong or nothing or any(row.status in bad for row in summary.rows))
-
-
-def warn(line: str, console: Console) -> None:
-    """Print a line that is not as it should be."""
-    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from rich.console import Console
 def warn(lines: Iterable[str], console: Console) -> None:
     """Print each as a warning."""
     for line in lines:
-        console.print(
-            f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        tell(f"warning: {line}", console)
+
+
+def tell(line: str, console: Console) -> None:
+    """Print a line that is not as it should be."""
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from ...datasets.dataset import Dataset, open_dataset
 from ...models import InputError
 from ...models.losses import BinaryCrossEntropy, Loss
 from ..worker import job
-from ..worker.files import write_whole
+from ..worker.files import read_array, write_whole
 from .journal import read_job
 from .run_folder import read_run
 
@@ -41,7 +41,7 @@ def write(folder: Path) -> list[Path]:
 def _write(path: Path) -> None:
     what = job.read(path.parent)
     try:
-        logits = np.load(path.parent / "predictions.npy", allow_pickle=False)
+        logits = read_array(path.parent / "predictions.npy")
         text = as_csv(what.model.loss, open_dataset(Path(what.dataset)), logits)
         write_whole(path, text.encode())
     except (OSError, ValueError) as error:

@@ -139,6 +139,7 @@ def _spec(
         threads=request.threads,
         timeout=request.timeout,
         data_dir=str(request.data_dir.resolve()) if request.data_dir else None,
+        parity=request.parity,
         audited=request.audited,
         epochs_done=request.start.epochs if request.start else 0,
         jobs=_jobs(request, backends, work),

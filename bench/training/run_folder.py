@@ -64,6 +64,7 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     threads: int
     timeout: float
     data_dir: str | None = None
+    parity: bool
     audited: bool
     epochs_done: int
     jobs: list[str]
