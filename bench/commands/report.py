@@ -12,9 +12,8 @@ from rich.console import Console
 from ...models import InputError
 from ..report import terminal
 from ..report import write as write_reports
-from ..results.summary import Summary, is_current
-from ..results.summary import read as read_summary
-from ..results.summary import write as write_summary
+from ..results import storage
+from ..results.summary import Summary
 from ..training import aggregate
 
 
@@ -34,8 +33,8 @@ def summary_of(folder: Path) -> Summary:
     """
     path = folder / "summary.json"
     is_benchmark = path.exists() and not (folder / "run.toml").exists()
-    if is_benchmark or is_current(path):
-        return read_summary(path)
+    if is_benchmark or storage.is_current(path):
+        return storage.read(path)
     return aggregate.summarize(folder)
 
 
@@ -45,7 +44,7 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
     Raises InputError when they cannot be written.
     """
     try:
-        write_summary(summary, folder / "summary.json")
+        storage.write(summary, folder / "summary.json")
         write_reports(summary, folder)
     except OSError as error:
         raise InputError(

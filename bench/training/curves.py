@@ -7,7 +7,7 @@ import operator
 from collections.abc import Sequence
 from statistics import fmean, mean
 
-from ..results.stats import mean_interval
+from ..results.stats import POSITIVE, mean_interval
 from ..results.summary import LossPoint, Point, TimeToTarget, WorkloadFacts
 from ..worker.records import Block
 from .journal import JobResult
@@ -64,7 +64,7 @@ def time_to_target(complete: Sequence[JobResult], facts: WorkloadFacts) -> TimeT
         return None
     values = [_seconds_until(facts.target, result, facts) for result in complete]
     reached = [value for value in values if value is not None]
-    middle, low, high = mean_interval(reached) if reached else (None, None, None)
+    middle, low, high = mean_interval(reached, POSITIVE) if reached else (None, None, None)
     return TimeToTarget(middle, low, high, values)
 
 

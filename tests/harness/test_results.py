@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bakeoff.bench.parity.noise import MULTIPLE
-from bakeoff.bench.results import summary
+from bakeoff.bench.results import storage
 from bakeoff.bench.training import aggregate, jobs, journal
 from bakeoff.bench.training.journal import JobResult
 from bakeoff.bench.worker import records
@@ -80,7 +80,7 @@ def test_a_run_without_a_summary_of_today_is_compared_by_its_records(
     assert bakeoff("compare", "a", "a", "--json").out == before.out
     assert _SUMMARY.exists() == (content is not None)
     assert bakeoff("report", "a").code == 0
-    assert summary.is_current(_SUMMARY)
+    assert storage.is_current(_SUMMARY)
 
 
 def test_a_run_that_goes_on_has_no_summary_until_its_end(
@@ -115,7 +115,7 @@ def test_a_summary_of_a_later_version_is_refused(home: Path) -> None:
     path = home / "summary.json"
     path.write_text('{"schema_version": 4, "bakeoff_version": "9"}', encoding="utf-8")
     with pytest.raises(InputError, match=r"schema version 4, .* reads 1 to 3; use bakeoff 9"):
-        summary.read(path)
+        storage.read(path)
 
 
 def _measured(backend: str, rates: list[float], step: float) -> dict[str, Any]:
