@@ -6,6 +6,7 @@ step is native: autograd, `torch.nn` layers, fused or multi-tensor `torch.optim`
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -44,6 +45,27 @@ UNSUPPORTED: dict[Gap, str] = {
 }
 DEVIATIONS: dict[str, Deviation] = {}
 
+_OPTIMIZER = ("torch._dynamo", "torch.profiler._cupti_monitor")
+_LAZY: dict[Mode, tuple[str, ...]] = {
+    "eager": _OPTIMIZER,
+    "compiled": (
+        *_OPTIMIZER,
+        "torch._inductor.compile_fx",
+        "torch._inductor.compiler_bisector",
+        "torch._inductor.codegen.memory_planning",
+        "torch._inductor.hooks",
+        "torch._functorch._aot_autograd.subclass_codegen",
+        "torch._dynamo.dce_extra_outputs",
+        "torch._export.db.logging",
+        "torch.export._trace",
+        "torch.utils.cpp_extension",
+        "torch.distributed.tensor.experimental",
+        "torch._higher_order_ops.passes.inline_invoke_subgraph",
+        "torch._subclasses.schema_check_mode",
+        "torch.fx.experimental.validator",
+    ),
+}
+
 
 def version() -> str:
     return str(torch.__version__)
@@ -71,6 +93,15 @@ def build(
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return Trainer(model, weights, execution, state)
+
+
+def preload(mode: Mode) -> None:
+    """Import what `torch.optim` imports at its first optimizer, and Inductor at its first graph."""
+    for name in _LAZY[mode]:
+        importlib.import_module(name)
+    if mode == "compiled":
+        torch._dynamo.list_backends()
+        torch._inductor.codegen.common.init_backend_registration()
 
 
 def settings(execution: Execution) -> dict[str, str]:

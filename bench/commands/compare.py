@@ -23,7 +23,7 @@ from ..results import speeds
 from ..results.changes import Aspect, Change, changes
 from ..results.differences import Difference, differences
 from ..results.speeds import Key, Speed
-from ..results.stats import Interval, verdict
+from ..results.stats import LEAST_PROCESSES, Interval, verdict
 from .report import summary_of
 
 Speeds = Mapping[Key, Speed]
@@ -162,13 +162,17 @@ def repeatability(before: Speeds, after: Speeds) -> Repeatability | None:
     for a, b in combinations(both, 2):
         if (a.workload, a.execution) != (b.workload, b.execution):
             continue
-        verdicts = [verdict(speeds.ratio(run[a], run[b])) for run in (before, after)]
-        if "not judged" in verdicts:
+        fewest = min(len(run[key].blocks) for run in (before, after) for key in (a, b))
+        if fewest < LEAST_PROCESSES:
             continue
         then, now = (speeds.median_ratio(run[a], run[b]) for run in (before, after))
-        same_order += (then > 1) == (now > 1) or "tie" in verdicts
+        same_order += (then > 1) == (now > 1) or _tie(before, a, b) or _tie(after, a, b)
         moved.append(abs(now / then - 1))
     return Repeatability(len(moved), same_order, median(moved)) if moved else None
+
+
+def _tie(run: Speeds, a: Key, b: Key) -> bool:
+    return verdict(speeds.ratio(run[a], run[b])) == "tie"
 
 
 def _percentage(text: str) -> float:

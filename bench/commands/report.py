@@ -39,21 +39,32 @@ def summary_of(folder: Path) -> Summary:
 
 
 def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> None:
-    """Write `summary.json` and the reports into a folder, and print the tables, or the JSON.
+    """Print the tables, or the JSON; then write `summary.json` and the reports into a folder.
 
     Raises InputError when they cannot be written.
     """
-    try:
-        storage.write(summary, folder / "summary.json")
-        write_reports(summary, folder)
-    except OSError as error:
-        raise InputError(
-            f"the report of {folder} cannot be written ({error.strerror}); the records are kept: "
-            f"free space, then bakeoff report {folder}"
-        ) from None
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
+        sys.stdout.flush()
     else:
         for table in terminal.tables(summary):
             console.print(table)
+    try:
+        storage.write(summary, folder / "summary.json")
+        missing = write_reports(summary, folder)
+    except (OSError, MemoryError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no memory is left"
+        raise InputError(
+            f"the report of {folder} cannot be written ({reason}); the records are kept: "
+            f"free space, then bakeoff report {folder}"
+        ) from None
+    if missing:
+        console.print(
+            f"{' and '.join(missing)} could not be drawn, often for want of memory; once there is "
+            f"more: bakeoff report {folder}",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if not as_json:
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)

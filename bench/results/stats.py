@@ -18,6 +18,8 @@ from msgspec import Struct
 CONFIDENCE = 0.95
 LEAST_PROCESSES = 3
 _RESAMPLES = 2000
+_MOST_VALUES = 500  # of a process that are resampled
+_MANY = 1_000_000  # numbers that are drawn at once
 _MARGINS = {"accuracy": 0.005, "macro_f1": 0.005}  # half a point
 _RELATIVE_MARGIN = 0.01
 UNBOUNDED = -math.inf, math.inf
@@ -128,6 +130,24 @@ def bootstrap_ratio(new: Sequence[Sequence[float]], old: Sequence[Sequence[float
     return _interval(ratio, _resampled_medians(new, key=0) / _resampled_medians(old, key=1))
 
 
+def telling(curves: Sequence[Sequence[float]], most: int) -> list[int]:
+    """Return which points of curves of one length to keep, `most` or fewer: the first, the last,
+    and of equal stretches between the lowest and the highest of each curve; all if they are few.
+    """
+    length = len(curves[0]) if curves else 0
+    if length <= most:
+        return list(range(length))
+    stretches = np.array_split(np.arange(length), max(1, (most - 2) // (2 * len(curves))))
+    values = [np.asarray(curve, float) for curve in curves]
+    ends = {
+        int(stretch[pick(curve[stretch])])
+        for stretch in stretches
+        for curve in values
+        for pick in (np.argmin, np.argmax)
+    }
+    return sorted({0, length - 1} | ends)
+
+
 def without_interval(processes: int) -> str:
     """Say that so few processes have no interval, and how many have one."""
     noun = "process" if processes == 1 else "processes"
@@ -171,17 +191,32 @@ def verdict(ratio: Interval) -> SpeedVerdict:
 
 def _resampled_medians(processes: Sequence[Sequence[float]], key: int) -> np.ndarray:
     rng = np.random.Generator(np.random.Philox(key=key))
-    arrays = [np.asarray(values, float) for values in processes]
-    resamples = (
-        np.concatenate(
-            [
-                rng.choice(arrays[i], len(arrays[i]))
-                for i in rng.integers(len(arrays), size=len(arrays))
-            ]
-        )
-        for _ in range(_RESAMPLES)
-    )
-    return np.array([np.median(resample) for resample in resamples])
+    values = [_quantiles(np.asarray(process, float)) for process in processes]
+    lengths = np.array([len(process) for process in values])
+    longest = int(lengths.max())
+    padded = np.full((len(values), longest), np.inf)
+    for row, process in zip(padded, values, strict=True):
+        row[: len(process)] = process
+    medians = np.empty(_RESAMPLES)
+    for some in np.array_split(np.arange(_RESAMPLES), math.ceil(_RESAMPLES * padded.size / _MANY)):
+        picked = rng.integers(len(values), size=(len(some), len(values)))
+        counts = lengths[picked][..., None]
+        drawn = padded[
+            picked[..., None], (rng.random((*picked.shape, longest)) * counts).astype(int)
+        ]
+        drawn[np.arange(longest) >= counts] = np.inf  # behind all others when they are sorted
+        ordered = np.sort(drawn.reshape(len(some), -1), axis=1)
+        total = counts.sum(axis=(1, 2))
+        middles = np.stack([(total - 1) // 2, total // 2], axis=1)
+        medians[some] = np.take_along_axis(ordered, middles, axis=1).mean(axis=1)
+    return medians
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """Return the values of a process, or if there are very many so many of their quantiles."""
+    if len(values) <= _MOST_VALUES:
+        return values
+    return np.quantile(values, (np.arange(_MOST_VALUES) + 0.5) / _MOST_VALUES)
 
 
 def _interval(median: float, resampled: np.ndarray) -> Interval:
