@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bakeoff.backends.contract import Adapter, Mode
+from bakeoff.backends.contract import Mode
 
 _SCRIPT = """
 import re
@@ -31,12 +31,7 @@ print(*sorted(name for name in set(sys.modules) - before if not made.fullmatch(n
 """
 
 
-@pytest.mark.parametrize("mode", ["eager", "compiled"])
-def test_the_first_block_imports_nothing(
-    adapter: Adapter, request: pytest.FixtureRequest, mode: Mode
-) -> None:
-    if mode not in adapter.MODES or mode in adapter.UNSUPPORTED:
-        pytest.skip("the backend has no such mode")
+def test_the_first_block_imports_nothing(request: pytest.FixtureRequest, mode: Mode) -> None:
     backend = request.config.getoption("--backend")
     done = subprocess.run(
         [sys.executable, "-P", "-c", _SCRIPT, backend, mode],

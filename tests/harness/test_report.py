@@ -308,10 +308,11 @@ def test_a_curve_of_very_many_points_is_thinned_and_says_so() -> None:
     ]
     chart = next(c for c in _panels(_summary(*rows))[0] if "Validation" in json.dumps(c["title"]))
     assert chart["title"]["subtitle"] == "24 of 60 curves; 202 of 500,000 points, extremes kept"
-    drawn = [v for v in chart["data"]["values"] if v["series"] == "b00"]
+    (values,) = chart["datasets"].values()
+    drawn = [v for v in values if v["series"] == "b00"]
     assert {v["value"] for v in drawn} == {0.5, 0.875, 0.125}
     assert [drawn[0]["epoch"], drawn[-1]["epoch"]] == [1, length]
-    assert len({v["series"] for v in chart["data"]["values"]}) == 24
+    assert len({v["series"] for v in values}) == 24
     few = _panels(_summary(_row("w", "numpy")))[0]
     assert not any("subtitle" in json.dumps(chart["title"]) for chart in few)
 
@@ -494,7 +495,7 @@ def test_without_an_interval_no_rendering_shows_one_or_a_verdict() -> None:
     )
     assert not re.search(r"[0-9] ± |\[[0-9.,]+–", text.replace("1.50 ± 0.25 (2/3)", ""))
     (bars,) = [
-        chart["datasets"] if "datasets" in chart else chart["data"]
+        chart["datasets"]
         for chart in charts.plots(sections(alone))[0].panels
         if "Speed" in json.dumps(chart["title"])
     ]
