@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import shutil
 import sys
 
@@ -46,6 +47,16 @@ UNSUPPORTED: dict[Gap, str] = {
 DEVIATIONS: dict[str, Deviation] = {}
 
 _OPTIMIZER = ("torch._dynamo", "torch.profiler._cupti_monitor")
+_PASSES = (
+    "apply_gumbel_max_trick",
+    "efficient_conv_bn_eval",
+    "freezing_patterns",
+    "fuse_attention",
+    "mkldnn_fusion",
+    "pad_mm",
+    "quantization",
+    "serialized_patterns",
+)
 _LAZY: dict[Mode, tuple[str, ...]] = {
     "eager": _OPTIMIZER,
     "compiled": (
@@ -63,6 +74,14 @@ _LAZY: dict[Mode, tuple[str, ...]] = {
         "torch._higher_order_ops.passes.inline_invoke_subgraph",
         "torch._subclasses.schema_check_mode",
         "torch.fx.experimental.validator",
+        "sympy.tensor.tensor",
+        "torch._inductor.bounds",
+        "torch._inductor.choices",
+        "torch._inductor.codegen.segmented_tree",
+        "torch._inductor.extern_node_serializer",
+        "torch._inductor.kernel_template_choice",
+        "torch._inductor.runtime.caching",
+        *(f"torch._inductor.fx_passes.{name}" for name in _PASSES),
     ),
 }
 
@@ -102,6 +121,10 @@ def preload(mode: Mode) -> None:
     if mode == "compiled":
         torch._dynamo.list_backends()
         torch._inductor.codegen.common.init_backend_registration()
+        torch._inductor.codegen.common.get_device_op_overrides("cpu")
+        patterns = torch._inductor.fx_passes.serialized_patterns
+        for pattern in pkgutil.iter_modules(patterns.__path__, f"{patterns.__name__}."):
+            importlib.import_module(pattern.name)
 
 
 def settings(execution: Execution) -> dict[str, str]:

@@ -19,9 +19,9 @@ from bakeoff.backends.contract import Execution
 from bakeoff.models.init import initial_weights
 adapter = backends.load(sys.argv[1], sys.argv[2])
 model = models.read("linear")
-before = set(sys.modules)
 execution = Execution("cpu", "float32", sys.argv[2], 1)
 weights = initial_weights(model, 0, "float32")
+before = set(sys.modules)
 trainer = adapter.build(model, weights, execution, seed=0, state=None)
 x, y = np.ones((4, *model.input), "float32"), np.ones((4, 1), "float32")
 trainer.train([trainer.stage(x, y, None)])
