@@ -227,7 +227,9 @@ _READING = (
 def _table(rows: Sequence[Change], executions: Mapping[str, str]) -> Table:
     names = [name for name in _COLUMNS if any(name in row.aspects for row in rows)]
     metric = next((row.metric for row in rows if row.metric), "")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_header=bool(names)
+    )
     for title in ("", *(_TITLES.get(name, name) for name in names)):
         table.add_column(Text(plain(metric if title == "metric" else title)), overflow="fold")
     for row in rows:
@@ -266,6 +268,7 @@ def _notes(rows: Iterable[Change], executions: Mapping[str, str]) -> dict[str, l
             for name, aspect in row.aspects.items()
             if aspect.verdict not in ("same", "told")
             and (name != "speed" or aspect.verdict == "not judged")
+            and (name == "metric" or aspect.verdict != "tie")
             and name not in row.failures
         ]
         if not row.aspects and row.reason and not row.failures:

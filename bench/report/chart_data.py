@@ -63,7 +63,7 @@ def _of_measurements(
 
 
 def _loss(rows: Sequence[tuple[str, Row]], series: Sequence[Series]) -> Panel:
-    kept, caption = _thinned([(label, row.losses) for label, row in rows], lambda p: p.loss)
+    kept, caption = _thinned([(label, row.losses) for label, row in rows], lambda p: p.loss, len)
     data: Data = [
         {"series": label, "step": point.step, "seconds": _rounded(point.seconds),
          "value": _rounded(point.loss)}
@@ -81,7 +81,7 @@ def _loss(rows: Sequence[tuple[str, Row]], series: Sequence[Series]) -> Panel:
 def _metric(
     rows: Sequence[tuple[str, Row]], series: Sequence[Series], facts: WorkloadFacts
 ) -> Panel:
-    kept, caption = _thinned([(label, row.curve) for label, row in rows], lambda p: p.metric)
+    kept, caption = _thinned([(label, row.curve) for label, row in rows], lambda p: p.metric, _span)
     data: Data = [
         {"series": label, "epoch": point.epoch, "seconds": _rounded(point.seconds),
          "value": _rounded(point.metric)}
@@ -91,14 +91,14 @@ def _metric(
     percentage = formatting.is_percentage(facts.metric)
     y = chart_kinds.y_axis(logarithmic=False, percentage=percentage)
     axes = {"step": chart_kinds.count_axis("epoch", data), "seconds": _seconds_axis(data)}
-    if any(len(row.curve) < row.epochs for _, row in rows if row.curve):
-        caption = caption or "some of the epochs, the highest and lowest among them"
     title = _captioned(f"Validation {wording.plain(facts.metric)}", caption)
     return chart_kinds.curves(series, data, axes, y, title)
 
 
 def _thinned(
-    curves: Sequence[tuple[str, Sequence[P]]], value: Callable[[P], float]
+    curves: Sequence[tuple[str, Sequence[P]]],
+    value: Callable[[P], float],
+    length: Callable[[Sequence[P]], int],
 ) -> tuple[list[tuple[str, list[P]]], str]:
     """Return as many curves, of as many points, as a chart has room for, and what was left out."""
     there = [(label, points) for label, points in curves if points]
@@ -108,9 +108,15 @@ def _thinned(
         for label, points in (there[i] for i in spread)
     ]
     told = [f"{len(kept)} of {len(there)} curves"] if len(kept) < len(there) else []
-    longest, drawn = (max(len(points) for _, points in them) for them in (there, kept))
+    longest = max(length(points) for _, points in there)
+    drawn = max(len(points) for _, points in kept)
     told += [f"{drawn:,} of {longest:,} points, extremes kept"] if drawn < longest else []
     return kept, "; ".join(told)
+
+
+def _span(points: Sequence[Point]) -> int:
+    """Return how many epochs a curve is of, of which a summary may hold some."""
+    return points[-1].epoch - points[0].epoch + 1
 
 
 def _captioned(title: str, caption: str) -> str | alt.TitleParams:

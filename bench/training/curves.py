@@ -13,7 +13,7 @@ from ..worker.records import Block
 from .journal import JobResult
 
 _MOST_POINTS = 200  # of a curve of losses
-_MOST_EPOCHS = 1000  # of a curve by epoch
+_MOST_EPOCHS = 400  # of a curve by epoch
 
 
 def by_epoch(complete: Sequence[JobResult], metric: str) -> list[Point]:

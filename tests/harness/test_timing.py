@@ -361,7 +361,10 @@ def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
     report = Path("b/report.html").read_text()
     assert "tiny" in report
     assert bakeoff("report", "b").code == 0
-    assert bakeoff("compare", "b", "b").code == 0
+    compared = bakeoff("compare", "b", "b")
+    assert compared.code == 1
+    assert "1 process: no interval" in compared.out
+    assert "fails: nothing was judged" in compared.out
 
 
 def test_variables_that_choose_kernels_are_told_and_secrets_are_not(
