@@ -51,11 +51,19 @@ def typical(adapter: str) -> tuple[Mode, str]:
     return "eager", "the adapter does not say"
 
 
-def load(adapter: str) -> Adapter:
-    """Import an adapter: a name of ours, a path to a .py file, or an importable module.
+def load(adapter: str, mode: Mode | None = None) -> Adapter:
+    """Import an adapter: a name of ours, a path to a .py file, or an importable module; with a
+    mode, what its framework would load in the first block too.
 
     Raises InputError when a path is not a file, ImportError when the framework is not there.
     """
+    module = _imported(adapter)
+    if mode:
+        getattr(module, "preload", lambda mode: None)(mode)
+    return module
+
+
+def _imported(adapter: str) -> Adapter:
     if adapter in NAMES:
         return cast("Adapter", importlib.import_module(f".{adapter}", __package__))
     if not adapter.endswith(".py"):

@@ -119,9 +119,11 @@ class Adapter(Protocol):
     `TYPICAL` is the mode that the framework's own users train in, and why, as literals: it is read
     from the source, by a process without the framework.
 
-    It may also define `device_memory(device) -> int | None`, the peak of the bytes that the
-    framework has allocated on a device, and `settings(execution) -> dict[str, str]`, what it has
-    fixed that matters for speed or numerics, in the framework's own words. See `Instrumented`.
+    It may also define `preload(mode)`, which imports what the framework would load in its first
+    build or block, so that it counts as import; `device_memory(device) -> int | None`, the peak of
+    the bytes that the framework has allocated on a device; and `settings(execution) -> dict[str,
+    str]`, what it has fixed that matters for speed or numerics, in the framework's own words. See
+    `Instrumented`.
     """
 
     MODES: tuple[Mode, ...]

@@ -354,7 +354,15 @@ def compare(
     fail_above: options.FailAbove = None,
     as_json: options.RowsJson = False,
 ) -> int:
-    """Compare the speeds of two runs, of two versions or two machines, row by row."""
+    """Compare two runs or benchmarks, of two versions or two machines, row by row.
+
+    First every difference of data, configuration, versions and machine; then, by row, the metric,
+    parity, audits, memory, seconds to the target, speed.
+
+    Exit code 1: a row computes worse (its metric, by more than chance and than the margin within
+    which two are equivalent; its certificate or audits, which passed), is in A alone, or should be
+    judged and is not; or nothing is judged. That a row is slower fails with --fail-above alone.
+    """
     from .commands.compare import compare as compare_runs
 
     return compare_runs(old, new, fail_above=fail_above, console=_console(), as_json=as_json)

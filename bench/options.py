@@ -109,7 +109,12 @@ AgainstNative = Annotated[
 ]
 Peers = Annotated[bool, Option("--peers", help="NumPy against other libraries of pure Python.")]
 FailAbove = Annotated[
-    str | None, Option(metavar="5%", help="Exit with 1 if a row is slower by more than this.")
+    str | None,
+    Option(
+        metavar="5%",
+        help="Exit with 1 too if a row is slower by more than this, and not by chance, or its "
+        "speed is not judged.",
+    ),
 ]
 
 # Where it goes
@@ -122,7 +127,7 @@ ParityFolder = Annotated[
 ]
 Json = Annotated[bool, Option("--json", help="Print summary.json instead.")]
 CertificatesJson = Annotated[bool, Option("--json", help="Print the certificates.")]
-RowsJson = Annotated[bool, Option("--json", help="Print the rows as JSON.")]
+RowsJson = Annotated[bool, Option("--json", help="Print differences, rows and failures as JSON.")]
 Matrix = Annotated[bool, Option("--matrix", help="Print what each backend supports, as Markdown.")]
 OpenPage = Annotated[bool, Option("--open", help="Open the page in a browser.")]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from ..models.toml import closest, decode
 from .results.summary import WorkloadFacts
 from .worker.metrics import LOWER_IS_BETTER, METRICS
 
+_NAMES = ("name", "description")  # of a model: they decide nothing
 _WORKLOADS = files(__package__) / "workloads"
 
 
@@ -153,7 +155,29 @@ def facts(workload: Workload, dataset: Dataset) -> WorkloadFacts:
         metric=workload.metric,
         lower_is_better=workload.metric in LOWER_IS_BETTER,
         target=workload.target,
+        model_sha256=model_sha256(workload.model),
     )
+
+
+def model_sha256(model: Model) -> str:
+    """Return the hash of all that a model says beside names and defaults: a field that comes with a
+    later version, and is left at its default, does not change it.
+    """
+    said = {name: part for name, part in _said(model).items() if name not in _NAMES}
+    return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
+
+
+def _said(part: Any) -> Any:
+    if isinstance(part, list | tuple):
+        return [_said(each) for each in part]
+    if not isinstance(part, structs.Struct):
+        return part
+    said = {
+        field.name: _said(value)
+        for field in structs.fields(part)
+        if (value := getattr(part, field.name)) != field.default
+    }
+    return said | {"type": part.__struct_config__.tag}
 
 
 def _check_output(model: Model, dataset: Dataset, place: str) -> None:

@@ -6,6 +6,7 @@ own: a layer function computes its output by `jax.nn` and `lax`, and autodiff do
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -65,6 +66,13 @@ def build(
     jax.config.update("jax_default_device", _device(execution.device))
     compilation_events()  # counted from here on
     return Trainer(model, weights, execution, seed, state)
+
+
+def preload(mode: Mode) -> None:
+    """Import what JAX (0.10) imports when it first asks for devices, and lowers an operation."""
+    for name in ("jax.experimental.multihost_utils", "jaxlib.mlir.dialects.mhlo",
+                 "jaxlib.mlir.dialects.builtin"):  # fmt: skip
+        importlib.import_module(name)
 
 
 def settings(execution: Execution) -> dict[str, str]:

@@ -6,6 +6,8 @@ What is by formula instead stands in `formulas` and, in float64, in `float64`.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import sys
 
@@ -17,6 +19,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 os.environ.setdefault("FLAGS_enable_pir_in_executor_trace_run", "1")
 os.environ.setdefault("FLAGS_eager_delete_tensor_gb", "0.001")
 
+import numpy as np
 import paddle
 
 from ...models import Model
@@ -54,8 +57,19 @@ DEVIATIONS: dict[str, Deviation] = {
     )
 }
 
+_WALKED = ("asyncio", "concurrent.futures.process", "unittest.async_case")  # by dy2static, as NumPy
 _GRAPH_FLAGS = ("FLAGS_enable_pir_in_executor_trace_run", "FLAGS_eager_delete_tensor_gb")
 _GPU_FLAGS = {"FLAGS_cudnn_exhaustive_search": False}
+
+
+def preload(mode: Mode) -> None:
+    """Import what Paddle (3.3) imports at its first update, and dy2static at its first graph."""
+    importlib.import_module("paddle.optimizer.fusion_utils")
+    importlib.import_module("paddle.distributed.auto_parallel.fully_shard_fusion")
+    if mode == "compiled":
+        for name in ("paddle.jit.dy2static.parameter_recorder", *_WALKED):
+            importlib.import_module(name)
+        inspect.getmembers(np)  # NumPy loads its submodules when asked for them
 
 
 def version() -> str:

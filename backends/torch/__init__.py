@@ -6,7 +6,9 @@ step is native: autograd, `torch.nn` layers, fused or multi-tensor `torch.optim`
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import shutil
 import sys
 
@@ -44,6 +46,45 @@ UNSUPPORTED: dict[Gap, str] = {
 }
 DEVIATIONS: dict[str, Deviation] = {}
 
+_OPTIMIZER = ("torch._dynamo", "torch.profiler._cupti_monitor")
+_PASSES = (
+    "apply_gumbel_max_trick",
+    "efficient_conv_bn_eval",
+    "freezing_patterns",
+    "fuse_attention",
+    "mkldnn_fusion",
+    "pad_mm",
+    "quantization",
+    "serialized_patterns",
+)
+_LAZY: dict[Mode, tuple[str, ...]] = {
+    "eager": _OPTIMIZER,
+    "compiled": (
+        *_OPTIMIZER,
+        "torch._inductor.compile_fx",
+        "torch._inductor.compiler_bisector",
+        "torch._inductor.codegen.memory_planning",
+        "torch._inductor.hooks",
+        "torch._functorch._aot_autograd.subclass_codegen",
+        "torch._dynamo.dce_extra_outputs",
+        "torch._export.db.logging",
+        "torch.export._trace",
+        "torch.utils.cpp_extension",
+        "torch.distributed.tensor.experimental",
+        "torch._higher_order_ops.passes.inline_invoke_subgraph",
+        "torch._subclasses.schema_check_mode",
+        "torch.fx.experimental.validator",
+        "sympy.tensor.tensor",
+        "torch._inductor.bounds",
+        "torch._inductor.choices",
+        "torch._inductor.codegen.segmented_tree",
+        "torch._inductor.extern_node_serializer",
+        "torch._inductor.kernel_template_choice",
+        "torch._inductor.runtime.caching",
+        *(f"torch._inductor.fx_passes.{name}" for name in _PASSES),
+    ),
+}
+
 
 def version() -> str:
     return str(torch.__version__)
@@ -71,6 +112,19 @@ def build(
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return Trainer(model, weights, execution, state)
+
+
+def preload(mode: Mode) -> None:
+    """Import what `torch.optim` imports at its first optimizer, and Inductor at its first graph."""
+    for name in _LAZY[mode]:
+        importlib.import_module(name)
+    if mode == "compiled":
+        torch._dynamo.list_backends()
+        torch._inductor.codegen.common.init_backend_registration()
+        torch._inductor.codegen.common.get_device_op_overrides("cpu")
+        patterns = torch._inductor.fx_passes.serialized_patterns
+        for pattern in pkgutil.iter_modules(patterns.__path__, f"{patterns.__name__}."):
+            importlib.import_module(pattern.name)
 
 
 def settings(execution: Execution) -> dict[str, str]:

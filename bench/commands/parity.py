@@ -189,7 +189,10 @@ def _write(certificates: list[Certificate], output: Path, console: Console) -> N
         output.mkdir(parents=True, exist_ok=True)
         encoded = msgspec.json.format(msgspec.json.encode(certificates))
         (output / "certificates.json").write_bytes(encoded)
-        (output / "parity.png").write_bytes(plot.png(certificates))
+        if picture := plot.png(certificates):
+            (output / "parity.png").write_bytes(picture)
+        else:
+            console.print("parity.png could not be drawn, often for want of memory", style="yellow")
     except OSError as error:
         raise InputError(
             f"{output} cannot be written ({error.strerror}); choose another folder with --output"

@@ -12,9 +12,8 @@ from rich.console import Console
 from ...models import InputError
 from ..report import terminal
 from ..report import write as write_reports
-from ..results.summary import Summary, is_current
-from ..results.summary import read as read_summary
-from ..results.summary import write as write_summary
+from ..results import storage
+from ..results.summary import Summary
 from ..training import aggregate
 
 
@@ -34,27 +33,38 @@ def summary_of(folder: Path) -> Summary:
     """
     path = folder / "summary.json"
     is_benchmark = path.exists() and not (folder / "run.toml").exists()
-    if is_benchmark or is_current(path):
-        return read_summary(path)
+    if is_benchmark or storage.is_current(path):
+        return storage.read(path)
     return aggregate.summarize(folder)
 
 
 def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> None:
-    """Write `summary.json` and the reports into a folder, and print the tables, or the JSON.
+    """Print the tables, or the JSON; then write `summary.json` and the reports into a folder.
 
     Raises InputError when they cannot be written.
     """
-    try:
-        write_summary(summary, folder / "summary.json")
-        write_reports(summary, folder)
-    except OSError as error:
-        raise InputError(
-            f"the report of {folder} cannot be written ({error.strerror}); the records are kept: "
-            f"free space, then bakeoff report {folder}"
-        ) from None
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
+        sys.stdout.flush()
     else:
         for table in terminal.tables(summary):
             console.print(table)
+    try:
+        storage.write(summary, folder / "summary.json")
+        missing = write_reports(summary, folder)
+    except (OSError, MemoryError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no memory is left"
+        raise InputError(
+            f"the report of {folder} cannot be written ({reason}); the records are kept: "
+            f"free space, then bakeoff report {folder}"
+        ) from None
+    if missing:
+        console.print(
+            f"{' and '.join(missing)} could not be drawn, often for want of memory; once there is "
+            f"more: bakeoff report {folder}",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if not as_json:
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
-import vl_convert
 
+from ..environments.draw import draw
 from .certificate import Certificate
 from .ladder import RUNGS
 from .noise import MULTIPLE
@@ -17,7 +17,10 @@ _SMALLEST = 0.01  # of the logarithmic scale: below, an error is as good as none
 
 
 def png(certificates: list[Certificate]) -> bytes:
-    """Return the picture: tensors downwards, rungs and steps across, the worst certificates."""
+    """Return the picture: tensors downwards, rungs and steps across, the worst certificates.
+
+    It is empty if it could not be drawn.
+    """
     judged = [certificate for certificate in certificates if certificate.checks]
     judged.sort(key=lambda certificate: (certificate.verdict != "fail", -certificate.noise_ratio))
     panels = [_panel(certificate) for certificate in judged[:_PANELS]]
@@ -28,7 +31,7 @@ def png(certificates: list[Certificate]) -> bytes:
         f"the worst {len(panels)} of {len(judged)} certificates",
     )
     spec = chart.properties(title=title, background="white", padding=16).to_dict()
-    return vl_convert.vegalite_to_png(spec, scale=1)
+    return draw(spec, scale=1)[1]
 
 
 def _panel(certificate: Certificate) -> Any:

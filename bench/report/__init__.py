@@ -11,18 +11,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..environments.draw import draw
 from ..results.summary import Summary
 from ..worker.files import write_whole
 
 
-def write(summary: Summary, folder: Path) -> None:
-    """Write `report.md`, `report.html` and `report.png` into the folder, each whole or not."""
+def write(summary: Summary, folder: Path) -> list[str]:
+    """Write `report.md`, `report.html` and `report.png` into the folder, each whole or not.
+
+    Returns what could not be drawn: the tables are there without it. Raises OSError.
+    """
     from . import charts, markdown, page
 
-    files = {
-        "report.md": markdown.render(summary).encode(),
-        "report.html": page.render(summary).encode(),
-        "report.png": charts.png(summary),
-    }
-    for name, content in files.items():
-        write_whole(folder / name, content)
+    write_whole(folder / "report.md", markdown.render(summary).encode())
+    vega, picture = draw(charts.spec(summary))
+    write_whole(folder / "report.html", page.render(summary, vega).encode())
+    if picture:
+        write_whole(folder / "report.png", picture)
+    else:
+        (folder / "report.png").unlink(missing_ok=True)
+    drawn = {"the charts of report.html": vega, "report.png": picture}
+    return [what for what, content in drawn.items() if not content]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import altair as alt
+import numpy as np
 
-from ..results.stats import Interval
-from ..results.summary import Entry, Measurement, Row, WorkloadFacts
+from ..results.stats import Interval, telling
+from ..results.summary import Entry, LossPoint, Measurement, Point, Row, WorkloadFacts
 from . import chart_kinds, formatting, wording
 from .chart_kinds import Data, Panel, Series
 from .sections import Section
+
+P = TypeVar("P", LossPoint, Point)
+
+_MOST_POINTS = 400  # of a curve that is drawn
+_MOST_CURVES = 24  # in a chart
 
 
 def panels(section: Section, series: Sequence[Series]) -> Iterator[Panel]:
@@ -57,33 +63,64 @@ def _of_measurements(
 
 
 def _loss(rows: Sequence[tuple[str, Row]], series: Sequence[Series]) -> Panel:
+    kept, caption = _thinned([(label, row.losses) for label, row in rows], lambda p: p.loss, len)
     data: Data = [
         {"series": label, "step": point.step, "seconds": _rounded(point.seconds),
          "value": _rounded(point.loss)}
-        for label, row in rows
-        for point in row.losses
+        for label, points in kept
+        for point in points
     ]  # fmt: skip
     losses = [entry["value"] for entry in data if entry["value"] is not None]
     logarithmic = chart_kinds.spans(losses, 10)
     title = "Training loss (log scale)" if logarithmic else "Training loss"
     y = chart_kinds.y_axis(logarithmic=logarithmic)
     axes = {"step": chart_kinds.count_axis("step", data), "seconds": _seconds_axis(data)}
-    return chart_kinds.curves(series, data, axes, y, title)
+    return chart_kinds.curves(series, data, axes, y, _captioned(title, caption))
 
 
 def _metric(
     rows: Sequence[tuple[str, Row]], series: Sequence[Series], facts: WorkloadFacts
 ) -> Panel:
+    kept, caption = _thinned([(label, row.curve) for label, row in rows], lambda p: p.metric, _span)
     data: Data = [
         {"series": label, "epoch": point.epoch, "seconds": _rounded(point.seconds),
          "value": _rounded(point.metric)}
-        for label, row in rows
-        for point in row.curve
+        for label, points in kept
+        for point in points
     ]  # fmt: skip
     percentage = formatting.is_percentage(facts.metric)
     y = chart_kinds.y_axis(logarithmic=False, percentage=percentage)
     axes = {"step": chart_kinds.count_axis("epoch", data), "seconds": _seconds_axis(data)}
-    return chart_kinds.curves(series, data, axes, y, f"Validation {wording.plain(facts.metric)}")
+    title = _captioned(f"Validation {wording.plain(facts.metric)}", caption)
+    return chart_kinds.curves(series, data, axes, y, title)
+
+
+def _thinned(
+    curves: Sequence[tuple[str, Sequence[P]]],
+    value: Callable[[P], float],
+    length: Callable[[Sequence[P]], int],
+) -> tuple[list[tuple[str, list[P]]], str]:
+    """Return as many curves, of as many points, as a chart has room for, and what was left out."""
+    there = [(label, points) for label, points in curves if points]
+    spread = np.linspace(0, len(there) - 1, min(len(there), _MOST_CURVES)).round().astype(int)
+    kept = [
+        (label, [points[i] for i in telling([[value(p) for p in points]], _MOST_POINTS)])
+        for label, points in (there[i] for i in spread)
+    ]
+    told = [f"{len(kept)} of {len(there)} curves"] if len(kept) < len(there) else []
+    longest = max(length(points) for _, points in there)
+    drawn = max(len(points) for _, points in kept)
+    told += [f"{drawn:,} of {longest:,} points, extremes kept"] if drawn < longest else []
+    return kept, "; ".join(told)
+
+
+def _span(points: Sequence[Point]) -> int:
+    """Return how many epochs a curve is of, of which a summary may hold some."""
+    return points[-1].epoch - points[0].epoch + 1
+
+
+def _captioned(title: str, caption: str) -> str | alt.TitleParams:
+    return alt.TitleParams(title, subtitle=caption) if caption else title
 
 
 def _seconds_axis(data: Data) -> alt.X:

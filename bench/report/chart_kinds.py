@@ -36,7 +36,11 @@ class Panel(Struct, frozen=True):
 
 
 def curves(
-    series: Sequence[Series], data: Data, axes: dict[str, alt.X], y: alt.Y, title: str
+    series: Sequence[Series],
+    data: Data,
+    axes: dict[str, alt.X],
+    y: alt.Y,
+    title: str | alt.TitleParams,
 ) -> Panel:
     """Draw a line per series, over the first of the axes."""
     # Backends that agree draw the same line: each is thinner than the one it covers and

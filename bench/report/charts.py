@@ -1,6 +1,6 @@
 """A summary as charts, a row of them per section, each in Vega-Lite by way of Altair.
 
-`png` makes one picture of the first few; the page has them all, each on its own, with a state that
+`spec` is one picture of the first few; the page has them all, each on its own, with a state that
 its script sets: `hidden` names the series that are not drawn, and `usermeta.x` the axes to choose.
 """
 
@@ -12,7 +12,6 @@ from itertools import chain, cycle
 from typing import Any
 
 import altair as alt
-import vl_convert
 from msgspec import Struct
 
 from ..results.summary import Entry, Summary
@@ -42,11 +41,6 @@ class Plot(Struct, frozen=True):
 
     series: list[Series]
     panels: list[dict[str, Any]]
-
-
-def png(summary: Summary) -> bytes:
-    """Return the picture of all sections."""
-    return vl_convert.vegalite_to_png(spec(summary), scale=2)
 
 
 def spec(summary: Summary) -> dict[str, Any]:

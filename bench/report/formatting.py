@@ -30,9 +30,11 @@ def rate(value: float) -> str:
 
 
 def interval(estimate: Interval | None, form: Callable[[float], str]) -> str:
-    """Format as `median [low–high]`."""
+    """Format as `median [low–high]`, or the median alone where there is no interval."""
     if estimate is None:
         return DASH
+    if estimate.low is None or estimate.high is None:
+        return form(estimate.median)
     return f"{form(estimate.median)} [{form(estimate.low)}–{form(estimate.high)}]"
 
 
@@ -40,6 +42,8 @@ def rate_and_half(estimate: Interval | None) -> str:
     """Format as `median ± half the interval`, the latter in percent of the median."""
     if estimate is None:
         return DASH
+    if estimate.low is None or estimate.high is None:
+        return rate(estimate.median)
     half = 50 * (estimate.high - estimate.low) / estimate.median
     return f"{rate(estimate.median)}{_PLUS_MINUS}{significant(half, 2)}{NO_BREAK}%"
 
@@ -49,8 +53,10 @@ def ratio(value: float | None) -> str:
     return DASH if value is None else f"{significant(value, 3)}x"
 
 
-def between(estimate: Interval) -> str:
-    """Format an interval for a sentence, as `1.31 to 1.52`."""
+def between(estimate: Interval | None) -> str | None:
+    """Format an interval for a sentence, as `1.31 to 1.52`; None if there is none."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return None
     return f"{significant(estimate.low, 3)} to {significant(estimate.high, 3)}"
 
 
@@ -86,11 +92,23 @@ def mean_to_target(times: TimeToTarget | None) -> str:
 
 
 def time_to_target(times: TimeToTarget | None) -> str:
-    """Format likewise, as `mean ± half the interval`."""
+    """Format likewise, with the interval of the mean."""
     if times is None or times.mean is None or times.low is None or times.high is None:
         return mean_to_target(times)
-    half = (times.high - times.low) / 2
-    return f"{significant(times.mean, 3)}{_PLUS_MINUS}{significant(half, 2)}{_some(times)}"
+    return _mean_and_interval(times.mean, times.low, times.high, 3) + _some(times)
+
+
+def _mean_and_interval(mean: float, low: float, high: float, digits: int) -> str:
+    """Format as `mean ± half the interval`, or as `mean [low–high]` where ± would mislead."""
+    if not _is_symmetric(mean, low, high):
+        return f"{significant(mean, digits)} [{significant(low, 2)}–{significant(high, 2)}]"
+    return f"{significant(mean, digits)}{_PLUS_MINUS}{significant((high - low) / 2, 2)}"
+
+
+def _is_symmetric(mean: float, low: float, high: float) -> bool:
+    """Tell whether either side of an interval is as long as the half of it, to a fifth."""
+    half = (high - low) / 2
+    return abs(mean - low - half) <= half / 5
 
 
 def _some(times: TimeToTarget) -> str:
@@ -114,12 +132,14 @@ def metric_value(name: str, value: float) -> str:
 
 
 def metric_interval(metric: Metric | None) -> str:
-    """Format as `mean ± half the interval`, or the mean alone where there is no interval."""
+    """Format the mean with its interval, or alone where there is none."""
     if metric is None:
         return DASH
-    if metric.low is None or metric.high is None:
-        return metric_value(metric.name, metric.mean)
-    half = (metric.high - metric.low) / 2
-    if is_percentage(metric.name):
-        return f"{100 * metric.mean:.2f}{_PLUS_MINUS}{100 * half:.2f}{NO_BREAK}%"
-    return f"{significant(metric.mean, 4)}{_PLUS_MINUS}{significant(half, 2)}"
+    mean, low, high = metric.mean, metric.low, metric.high
+    if low is None or high is None:
+        return metric_value(metric.name, mean)
+    if not is_percentage(metric.name):
+        return _mean_and_interval(mean, low, high, 4)
+    if not _is_symmetric(mean, low, high):
+        return f"{100 * mean:.2f} [{100 * low:.2f}–{100 * high:.2f}]{NO_BREAK}%"
+    return f"{100 * mean:.2f}{_PLUS_MINUS}{50 * (high - low):.2f}{NO_BREAK}%"

@@ -99,7 +99,7 @@ function download(table, format) {
 }
 
 function drawAll() {
-  places.forEach(draw);
+  if (typeof vegaEmbed !== "undefined") places.forEach(draw);
 }
 
 for (const button of document.querySelectorAll("[data-series]")) button.onclick = () => toggle(button);

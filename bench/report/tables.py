@@ -311,9 +311,7 @@ def _rung(entry: Entry, name: str) -> Cell:
 
 
 def _milliseconds(estimate: Interval | None) -> Interval | None:
-    if estimate is None:
-        return None
-    return Interval(1e3 * estimate.median, 1e3 * estimate.low, 1e3 * estimate.high)
+    return estimate and estimate.times(1e3)
 
 
 def _median(estimate: Interval | None) -> float | None:

@@ -9,14 +9,18 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from ..results.speeds import ranking
-from ..results.stats import Interval
+from ..results.stats import LEAST_PROCESSES, Interval
 from ..results.summary import Comparison, Entry, Measurement, Row, Summary, WorkloadFacts
 from . import formatting
 
-HALF = "± is half a 95 % interval."
+HALF = (
+    "± is half a 95 % interval; one that is longer on one side stands as [low–high]. Speeds of "
+    f"fewer than {LEAST_PROCESSES} processes have none, and no verdict."
+)
 _INTERVALS = (
-    f"{HALF} [low–high] is a 95 % bootstrap interval over processes and their blocks of steps. The "
-    "first block of steps holds any compilation and is not in samples/s."
+    f"{HALF} That of a speed is by bootstrap over processes and their blocks of steps, that of a "
+    "metric or of seconds by Student's t over seeds. The first block of steps holds any "
+    "compilation and is not in samples/s."
 )
 _RUN = (
     "To target: seconds of build, staging and training, compilation included and evaluation not, "
@@ -166,12 +170,18 @@ def headline(
         for mode in dict.fromkeys(row.mode for row in finished)
     ]
     sentences = ["; ".join(speeds or ["No backend finished"]) + _accuracy(facts, finished)]
-    if ranking(rows) and all(row.seeds == 1 for row, _ in ranking(rows)):
-        sentences.append(
-            f"One seed: {plain(facts.metric)} has no interval, and that of the speed is within "
-            "one process."
-        )
+    sentences += _few_seeds(facts, [row for row, _ in ranking(rows)])
     return " ".join([*sentences, *_unfinished(rows, parts)])
+
+
+def _few_seeds(facts: WorkloadFacts, rows: Sequence[Row]) -> list[str]:
+    """Say what has no interval because there are too few seeds."""
+    metrics = [row.metric for row in rows if row.metric]
+    speeds = [row.samples_per_second for row in rows if row.samples_per_second]
+    lacking = [f"{plain(facts.metric)}"] if metrics and all(m.low is None for m in metrics) else []
+    lacking += ["the speed"] if speeds and all(speed.low is None for speed in speeds) else []
+    seeds = numbered(max((row.seeds for row in rows), default=0), "seed")
+    return [f"{seeds}: no interval of {listing(lacking)}."] if lacking else []
 
 
 def rivals_headline(compared: Sequence[Comparison]) -> str:
@@ -184,7 +194,11 @@ def rivals_headline(compared: Sequence[Comparison]) -> str:
         f"{formatting.ratio(ratios[0])} to {formatting.ratio(ratios[-1])} of their rivals' speed"
     )
     middle = formatting.ratio(median(ratios))
-    return f"{ratio_range}, {middle} at the median; slower: {slower or 'none'}."
+    unsure = sum(c.verdict == "not judged" for c in compared)
+    unjudged = (
+        f"; {unsure} of {len(compared)} not judged, for want of an interval" if unsure else ""
+    )
+    return f"{ratio_range}, {middle} at the median; slower: {slower or 'none'}{unjudged}."
 
 
 def bench_headline(
@@ -234,11 +248,14 @@ def _speed(entries: Sequence[Entry], comparisons: Sequence[Comparison], where: s
     if len(names) == 1:
         return f"{place}Only {names[0]} can be compared: {rate}"
     ratios = _ratios(names[0], comparisons)
-    ties = [name for name in names[1:] if name in ratios and ratios[name].low <= 1]
+    unjudged = [name for name in names[1:] if not formatting.between(ratios.get(name))]
+    ties = [name for name in names[1:] if name in ratios and not ratios[name].is_above(1)]
     others = [name for name in names[1:] if name not in ties]
     shown = [*ties, *others[:1]] if ties else [others[0], others[-1]]
     rivals = [rival for rival in ranked[1:] if plain(rival[0].backend) in shown]
     times = f"{_times(ranked[0][1], rivals, ratios)}, at {rate}"
+    if unjudged:
+        return f"{place}No interval, so no verdict: {names[0]} was {times}"
     if ties:
         return f"{place}{listing([names[0], *ties])} tie: {names[0]} is {times}"
     among = f" of {len(names)}" if len(names) > 2 else ""
@@ -250,7 +267,7 @@ def _ratios(first: str, comparisons: Sequence[Comparison]) -> dict[str, Interval
     times = {c.rival: c.ratio for c in comparisons if c.subject == first}
     for c in comparisons:
         if c.rival == first:
-            times[c.subject] = Interval(1 / c.ratio.median, 1 / c.ratio.high, 1 / c.ratio.low)
+            times[c.subject] = c.ratio.under(1)
     return times
 
 
@@ -262,11 +279,8 @@ def _times(
     for entry, other in rivals:
         name = plain(entry.backend)
         ratio = ratios.get(name)
-        sure = (
-            f"{'' if phrases else '95 % interval '}{formatting.between(ratio)}"
-            if ratio
-            else "no interval"
-        )
+        between = formatting.between(ratio)
+        sure = f"{'' if phrases else '95 % interval '}{between}" if between else "no interval"
         times = ratio.median if ratio else speed.median / other.median
         phrases.append(f"{formatting.ratio(times)} as fast as {name} ({sure})")
     return listing(phrases)

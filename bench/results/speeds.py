@@ -9,7 +9,7 @@ import numpy as np
 
 from ..worker.records import Phase
 from .stats import Interval, Turns, bootstrap_ratio, turn_pairs, turn_ratio, verdict
-from .summary import Comparison, Entry, Measurement, Row, Summary
+from .summary import Comparison, Entry, Measurement, Row, Summary, is_certified
 
 E = TypeVar("E", bound=Entry)
 
@@ -48,10 +48,12 @@ def median_ratio(ours: Speed, theirs: Speed) -> float:
 
 def by_key(summary: Summary) -> dict[Key, Speed]:
     """Return the speed of every row or measurement."""
-    return {
-        Key(entry.workload, entry.backend, _execution(entry)): _speed(entry)
-        for entry in summary.entries
-    }
+    return {key_of(entry): speed_of(entry) for entry in summary.entries}
+
+
+def key_of(entry: Entry) -> Key:
+    """Return what a row or measurement is of."""
+    return Key(entry.workload, entry.backend, _execution(entry))
 
 
 def ranking(entries: Sequence[E]) -> list[tuple[E, Interval]]:
@@ -71,7 +73,7 @@ def against_fastest(
     ranked = ranking(entries)
     for rival, speed in ranked[1:]:
         subject, fastest = ranked[0]
-        times = ratio(_speed(subject), _speed(rival))
+        times = ratio(speed_of(subject), speed_of(rival))
         yield Comparison(
             kind="backends",
             workload=subject.workload,
@@ -96,10 +98,22 @@ def _execution(entry: Entry) -> str:
     return f"{execution} {entry.phase} {entry.batch_size}"
 
 
-def _speed(entry: Entry) -> Speed:
+def bar(entry: Entry) -> str:
+    """Say why one that finished may not be compared; nothing if it may."""
+    if entry.comparable:
+        return ""
+    if is_certified(entry) and entry.audits is None:
+        return "no audit"
+    if is_certified(entry) and entry.audits and entry.audits.failure:
+        return "a failed audit"
+    return "no passing certificate"
+
+
+def speed_of(entry: Entry) -> Speed:
+    """Return the speed of a row or measurement."""
     if entry.status != "ok":
         return Speed([], entry.status)
-    if not entry.comparable:
-        return Speed([], "no passing certificate")
+    if why := bar(entry):
+        return Speed([], why)
     turns = entry.turns if isinstance(entry, Measurement) else ()
     return Speed(entry.blocks, "" if entry.blocks else "no speed", turns)

@@ -9,27 +9,23 @@ be measured is null. Reports and comparisons with other results are made from th
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
-from ...models import InputError
 from ..environments.machine import Machine
-from ..worker.files import write_whole
 from ..worker.records import Phase
 from .stats import Interval, SpeedVerdict
 
 SCHEMA_VERSION = 3
-_READABLE = (1, 2, SCHEMA_VERSION)
 
 Status = Literal["ok", "failed", "unsupported", "timeout", "interrupted", "missing"]
 
 
 class Metric(Struct, frozen=True):
-    """A metric on the test split: its value per finished seed, their mean and 95 % t-interval."""
+    """A metric on the test split: its value per finished seed, their mean and 95 % t-interval,
+    which keeps within the metric's bounds, and is null for one seed.
+    """
 
     name: str
     mean: float
@@ -74,7 +70,7 @@ class TimeToTarget(Struct, frozen=True):
 
     They hold the build, the staging and the training with its compilation, up to the end of the
     first epoch that reached it; not the evaluation. Null where no epoch did. The mean and its 95 %
-    t-interval are of the seeds that reached it.
+    t-interval, which keeps above zero, are of the seeds that reached it.
     """
 
     mean: float | None
@@ -152,12 +148,14 @@ class Row(Struct, frozen=True, kw_only=True):
     Speeds are compared of rows that are `comparable`: all that was judged of them passes. `parity`
     is the certificate in the row's own dtype, `parity_float64` that in float64, of another one.
 
-    `seeds` is how many were asked for. `first_block_seconds` is the first call of `train`, which
-    holds any compilation, and is not in `samples_per_second`. `blocks` are the samples/s of all
-    other blocks, by process, which is a seed that finished. `stage_seconds` is the staging of all
-    batches. `losses` are the curve of the training loss by step, `curve` is by epoch.
-    `seconds_to_target` is null where the workload has no target. `settings` is what the adapter
-    fixed that matters for speed or numerics, in its own words. `missing`: no interpreter has it.
+    `seeds` is how many were asked for, `finished_seeds` are those of the metric's values, in their
+    order; empty if not known, as an older summary does not say. `first_block_seconds` is the first
+    call of `train`, which holds any compilation, and is not in `samples_per_second`. `blocks` are
+    the samples/s of all other blocks, by process, which is a seed that finished. `stage_seconds` is
+    the staging of all batches. `losses` are the curve of the training loss by step, `curve` is by
+    epoch. `seconds_to_target` is null where the workload has no target. `settings` is what the
+    adapter fixed that matters for speed or numerics, in its own words. `missing`: no interpreter
+    has it.
     """
 
     workload: str
@@ -190,6 +188,7 @@ class Row(Struct, frozen=True, kw_only=True):
     losses: list[LossPoint] = []
     blocks: list[list[float]] = []
     settings: dict[str, str] = {}
+    finished_seeds: list[int] = []
 
 
 class Measurement(Struct, frozen=True, kw_only=True):
@@ -265,7 +264,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """Two speeds of one run: `ratio` is the samples/s of `subject` over that of `rival`.
 
     `kind` is `backends`, `native` (an adapter over the same net written by hand) or `peers` (NumPy
-    over another library of pure Python). The verdict follows from the interval.
+    over another library of pure Python). The verdict follows from the interval; without one it
+    is `not judged`.
     """
 
     kind: Literal["backends", "native", "peers"]
@@ -284,7 +284,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 class WorkloadFacts(Struct, frozen=True, kw_only=True):
-    """What was trained: enough to read a row without opening the run."""
+    """What was trained: enough to read a row without opening the run.
+
+    `model_sha256` is of all that the model says beside names and defaults; empty if not known.
+    """
 
     name: str
     description: str
@@ -299,6 +302,7 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
     metric: str
     lower_is_better: bool
     target: float | None = None
+    model_sha256: str = ""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -326,64 +330,17 @@ class Summary(Struct, frozen=True, kw_only=True):
         return [*self.rows, *self.measurements]
 
 
-def is_current(path: Path) -> bool:
-    """Say whether there is a `summary.json`, and of the version that is written today."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Header).schema_version == SCHEMA_VERSION
-    except (OSError, msgspec.DecodeError):
-        return False
-
-
-def read(path: Path) -> Summary:
-    """Read a `summary.json` of this version or an older one, as one of this version.
-
-    InputError if it is none, or of another version.
-    """
-    try:
-        content = path.read_bytes()
-        header = msgspec.json.decode(content, type=_Header)
-        if header.schema_version not in _READABLE:
-            raise InputError(
-                f"{path} has schema version {header.schema_version}, this bakeoff reads "
-                f"{_READABLE[0]} to {_READABLE[-1]}; use bakeoff {header.bakeoff_version}"
-            )
-        summary = msgspec.json.decode(content, type=Summary)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"{path} is not a summary: {error}; expected one of bakeoff's") from None
-    if header.schema_version < SCHEMA_VERSION:
-        summary = _judged_by_certificates(summary)
-    return replace(summary, schema_version=SCHEMA_VERSION)
-
-
 def is_comparable(entry: Entry) -> bool:
     """Say whether an entry finished, its certificates pass, and its audits found no fault."""
     in_float64 = entry.parity_float64
     return (
-        _is_certified(entry)
+        is_certified(entry)
         and (in_float64 is None or in_float64.verdict not in ("fail", "error"))
         and entry.audits is not None
         and not entry.audits.failure
     )
 
 
-def _is_certified(entry: Entry) -> bool:
+def is_certified(entry: Entry) -> bool:
+    """Say whether an entry finished, and its own certificate passes."""
     return entry.status == "ok" and entry.parity is not None and entry.parity.verdict == "pass"
-
-
-def _judged_by_certificates(summary: Summary) -> Summary:
-    """Say of every entry what a version without audits said of it."""
-    rows = [replace(row, comparable=_is_certified(row)) for row in summary.rows]
-    measurements = [replace(m, comparable=_is_certified(m)) for m in summary.measurements]
-    return replace(summary, rows=rows, measurements=measurements)
-
-
-def write(summary: Summary, path: Path) -> None:
-    """Write `summary.json`, whole or not at all."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-
-
-class _Header(Struct, frozen=True):
-    """What every version of the schema has."""
-
-    schema_version: int
-    bakeoff_version: str

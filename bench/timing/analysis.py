@@ -9,7 +9,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from ..results.stats import Interval, bootstrap_median, by_process
+from ..results.stats import (
+    LEAST_PROCESSES,
+    Interval,
+    bootstrap_median,
+    by_process,
+    without_interval,
+)
 from ..results.status import status_of
 from ..results.summary import Audits, Measurement, Parity, Status, is_comparable
 from ..worker.records import Built, Feed, FirstSteps, Measured, Record, Sample, Started, ending
@@ -155,7 +161,7 @@ def measurement(
         if task.phase == "train"
         else None,
         first_step_seconds=_median(r.step_seconds for r in _all(done, FirstSteps)),
-        step_seconds=_inverse(fast, task.batch_size),
+        step_seconds=fast.under(task.batch_size) if fast else None,
         samples_per_second=fast,
         fed_samples_per_second=speed(done, task, "fed"),
         latency_seconds=bootstrap_median(latencies) if latencies else None,
@@ -198,8 +204,8 @@ def _flags(
     for name in ("recompiled", "drifting", "busy"):
         if count := sum(getattr(kept, name) for kept in steady_blocks):
             yield f"{_FLAGS[name]} in {count} of {len(steady_blocks)} processes"
-    if len(steady_blocks) == 1:
-        yield "one process: the interval leaves out what differs from process to process"
+    if 0 < len(steady_blocks) < LEAST_PROCESSES:
+        yield without_interval(len(steady_blocks))
     if is_bimodal([rate for kept in staged for rate in kept]):
         yield "two modes: the speed is either of two"
 
@@ -228,9 +234,3 @@ def _all(processes: Iterable[Process], kind: type[R]) -> list[R]:
 def _median(values: Iterable[float]) -> float | None:
     known = list(values)
     return median(known) if known else None
-
-
-def _inverse(rate: Interval | None, samples: int) -> Interval | None:
-    if rate is None:
-        return None
-    return Interval(samples / rate.median, samples / rate.high, samples / rate.low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,14 +12,20 @@ from statistics import median, median_high
 from time import monotonic
 
 from ..environments.process import clean_environment, worker_variables
-from ..results.stats import Interval, Turns, bootstrap_median, by_process, turn_ratio
+from ..results.stats import (
+    LEAST_PROCESSES,
+    Interval,
+    Turns,
+    bootstrap_median,
+    by_process,
+    turn_ratio,
+)
 from ..worker.records import Record
 from ..worker.task import Task
 from . import analysis
 from .race import Race
 
 _SECONDS = 5.0  # of turns, for each entrant, unless the budget is smaller
-_LEAST_PROCESSES = 3  # of a entrant, before its interval is believed
 _MOST_PROCESSES = 20
 _NARROW = 0.015  # half an interval over its median
 
@@ -67,7 +74,7 @@ def _due(races: Sequence[Race]) -> list[Race]:
     if new := [race for race in races if not race.was_run]:
         return new
     alive = [race for race in races if race.alive]
-    if few := [race for race in alive if _runs(race) < _LEAST_PROCESSES]:
+    if few := [race for race in alive if _runs(race) < LEAST_PROCESSES]:
         return few
     widths = {
         id(race): half_width
@@ -100,7 +107,9 @@ def _speed(turns: Turns) -> float:
 
 
 def _relative_width(interval: Interval | None) -> float:
-    return (interval.high - interval.low) / (2 * interval.median) if interval else float("inf")
+    if interval is None or interval.low is None or interval.high is None:
+        return math.inf
+    return (interval.high - interval.low) / (2 * interval.median)
 
 
 def _peak(threads: int, code: Path) -> float:

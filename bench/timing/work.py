@@ -95,6 +95,7 @@ def _of_model(model: Model) -> TimedWork:
             epochs=0,
             metric="",
             lower_is_better=False,
+            model_sha256=workload.model_sha256(model),
         ),
         probe=probes.of_model(model, _PROBE_STEPS),
     )

@@ -13,7 +13,7 @@ from ..environments.find import Backend
 from ..parity.certificate import Certificate
 from ..parity.digest import parity_of
 from ..results.speeds import against_fastest
-from ..results.stats import bootstrap_median, equivalence, mean_interval
+from ..results.stats import UNBOUNDED, bootstrap_median, equivalence, mean_interval, metric_margin
 from ..results.summary import (
     SCHEMA_VERSION,
     Audits,
@@ -28,12 +28,11 @@ from ..results.summary import (
     WorkloadFacts,
     is_comparable,
 )
+from ..worker.metrics import BOUNDS
 from . import certificates, curves
 from .journal import JobResult, read_row
 from .run_folder import RunSpec, job_name, read_run
 
-_MARGINS = {"accuracy": 0.005, "macro_f1": 0.005}  # half a point
-_RELATIVE_MARGIN = 0.01  # of NumPy's value, for other metrics
 _WORST_FIRST: tuple[Status, ...] = ("failed", "timeout", "interrupted", "unsupported", "ok")
 
 
@@ -103,6 +102,7 @@ def _row(folder: Path, spec: RunSpec, facts: WorkloadFacts, backend: Backend, mo
         seconds_to_target=curves.time_to_target(complete, facts),
         losses=curves.by_step(complete),
         blocks=blocks,
+        finished_seeds=[result.seed for result in complete],
     )
 
 
@@ -169,7 +169,7 @@ def _accuracy(row: Row, rows: list[Row]) -> RungResult:
     mine, theirs = row.metric.values, oracle.metric.values
     if not len(mine) == len(theirs) == row.seeds:
         return RungResult("accuracy", None, None)  # some seeds did not finish: there are no pairs
-    margin = _MARGINS.get(row.metric.name, _RELATIVE_MARGIN * abs(oracle.metric.mean))
+    margin = metric_margin(row.metric.name, oracle.metric.mean)
     differences = [a - b for a, b in zip(mine, theirs, strict=True)]
     return RungResult("accuracy", equivalence(differences, margin), None, margin)
 
@@ -197,7 +197,7 @@ def _metrics(complete: Sequence[JobResult]) -> dict[str, Metric]:
     scores = [result.finished.metrics for result in complete if result.finished]
     names = scores[0].keys() if scores else ()
     return {
-        name: Metric(name, *mean_interval(values), values)
+        name: Metric(name, *mean_interval(values, BOUNDS.get(name, UNBOUNDED)), values)
         for name in names
         if len(values := [score[name] for score in scores if name in score]) == len(scores)
     }

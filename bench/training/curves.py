@@ -5,30 +5,35 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from statistics import fmean, mean
+from statistics import fmean
 
-from ..results.stats import mean_interval
+from ..results.stats import POSITIVE, mean_interval, telling
 from ..results.summary import LossPoint, Point, TimeToTarget, WorkloadFacts
 from ..worker.records import Block
 from .journal import JobResult
 
 _MOST_POINTS = 200  # of a curve of losses
+_MOST_EPOCHS = 400  # of a curve by epoch
 
 
 def by_epoch(complete: Sequence[JobResult], metric: str) -> list[Point]:
-    """Return loss and validation metric by epoch, averaged over seeds."""
+    """Return loss and validation metric by epoch, averaged over seeds; of very many epochs some,
+    the highest and lowest among them.
+    """
     if not complete:
         return []
     seconds = [_seconds_by_epoch(result) for result in complete]
-    return [
+    points = [
         Point(
             epoch=epochs[0].epoch,
-            loss=mean(epoch.loss for epoch in epochs),
-            metric=mean(epoch.metrics[metric] for epoch in epochs),
-            seconds=mean(spent[epochs[0].epoch] for spent in seconds),
+            loss=fmean(epoch.loss for epoch in epochs),
+            metric=fmean(epoch.metrics[metric] for epoch in epochs),
+            seconds=fmean(spent[epochs[0].epoch] for spent in seconds),
         )
         for epochs in zip(*(result.epochs for result in complete), strict=True)
     ]
+    curves = [[point.loss for point in points], [point.metric for point in points]]
+    return [points[i] for i in telling(curves, _MOST_EPOCHS)]
 
 
 def by_step(complete: Sequence[JobResult]) -> list[LossPoint]:
@@ -64,7 +69,7 @@ def time_to_target(complete: Sequence[JobResult], facts: WorkloadFacts) -> TimeT
         return None
     values = [_seconds_until(facts.target, result, facts) for result in complete]
     reached = [value for value in values if value is not None]
-    middle, low, high = mean_interval(reached) if reached else (None, None, None)
+    middle, low, high = mean_interval(reached, POSITIVE) if reached else (None, None, None)
     return TimeToTarget(middle, low, high, values)
 
 

@@ -15,6 +15,14 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "regression": ("mse", "mae", "r2"),
 }
 LOWER_IS_BETTER = {"log_loss", "mse", "mae"}
+BOUNDS = {
+    "accuracy": (0.0, 1.0),
+    "macro_f1": (0.0, 1.0),
+    "log_loss": (0.0, np.inf),
+    "mse": (0.0, np.inf),
+    "mae": (0.0, np.inf),
+    "r2": (-np.inf, 1.0),
+}
 
 
 def classification(loss: Loss, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -165,7 +165,7 @@ def _confine(threads: int) -> None:
 def time_task(task: Task, folder: Path, emit: Emit, turns: Turns) -> None:
     """Make a case ready, take the turns that are asked for, measure the rest."""
     began = perf_counter()
-    adapter = backends.load(task.adapter)
+    adapter = backends.load(task.adapter, task.execution.mode)
     emit(
         Started(
             python=platform.python_version(),

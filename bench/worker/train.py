@@ -59,7 +59,7 @@ def main(folder: Path) -> int:
 
 def _work(job: Job, folder: Path, emit: Emit) -> None:
     began = perf_counter()
-    adapter = backends.load(job.adapter)
+    adapter = backends.load(job.adapter, job.execution.mode)
     emit(
         Started(
             python=platform.python_version(),

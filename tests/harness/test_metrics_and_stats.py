@@ -10,7 +10,9 @@ import sklearn.metrics
 from bakeoff.bench.results.stats import (
     Interval,
     bootstrap_median,
+    bootstrap_ratio,
     mean_interval,
+    turn_ratio,
     verdict,
 )
 from bakeoff.bench.worker import metrics
@@ -81,13 +83,68 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert mean_interval([0.5]) == (0.5, None, None)
 
 
+@pytest.mark.parametrize(
+    ("values", "metric"),
+    [
+        ([0.004, 0.04, 0.02], "mse"),
+        ([1e-9, 1000.0], "mae"),
+        ([0.999, 1.0, 1.0], "accuracy"),
+        ([0.0, 0.001], "macro_f1"),
+        ([0.0, 1.0], "accuracy"),
+        ([0.99, 0.5], "r2"),
+    ],
+)
+def test_an_interval_keeps_within_the_bounds_of_what_it_is_of(
+    values: list[float], metric: str
+) -> None:
+    lowest, highest = metrics.BOUNDS[metric]
+    mean, low, high = mean_interval(values, (lowest, highest))
+    assert low is not None
+    assert high is not None
+    assert lowest < low < mean < high < highest
+    _, low_free, high_free = mean_interval(values)
+    assert low_free is not None
+    assert high_free is not None
+    assert low_free < lowest or high_free > highest  # where the plain one does not
+
+
+def test_far_from_its_bounds_an_interval_is_the_plain_one() -> None:
+    values = [0.5, 0.5001, 0.4999]
+    plain = mean_interval(values)
+    for bounds in metrics.BOUNDS.values():
+        assert mean_interval(values, bounds) == pytest.approx(plain, rel=1e-6)
+    assert mean_interval([1.0, 1.0], (0, 1)) == (1.0, 1.0, 1.0)
+
+
 def test_the_bootstrap_covers_the_spread_between_processes() -> None:
-    calm = bootstrap_median([[10.0, 10.1, 9.9] * 10, [10.0, 10.1, 9.9] * 10])
-    split = bootstrap_median([[10.0, 10.1, 9.9] * 10, [20.0, 20.1, 19.9] * 10])
+    calm = bootstrap_median([[10.0, 10.1, 9.9] * 10] * 3)
+    spread = [[value + shift for value in [10.0, 10.1, 9.9] * 10] for shift in (0, 5, 10)]
+    split = bootstrap_median(spread)
+    assert calm.low is not None
+    assert calm.high is not None
     assert calm.low <= calm.median <= calm.high
     assert calm.high - calm.low < 0.2
+    assert split.low is not None
+    assert split.high is not None
     assert split.low < 11 < 19 < split.high
-    assert split == bootstrap_median([[10.0, 10.1, 9.9] * 10, [20.0, 20.1, 19.9] * 10])
+    assert split == bootstrap_median(spread)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_few_processes_have_no_interval_and_no_verdict(processes: int) -> None:
+    few, many = [[10.0, 11.0, 12.0]] * processes, [[20.0, 21.0]] * 3
+    assert bootstrap_median(few) == Interval(11.0)
+    for new, old in ((few, many), (many, few), (few, few)):
+        ratio = bootstrap_ratio(new, old)
+        assert (ratio.low, ratio.high, verdict(ratio)) == (None, None, "not judged")
+    turns = [{1: 2.0, 2: 2.1}] * processes
+    assert turn_ratio(turns, turns) == Interval(1.0)
+
+
+def test_an_interval_in_another_unit() -> None:
+    assert Interval(2.0, 1.0, 4.0).under(8) == Interval(4.0, 2.0, 8.0)
+    assert Interval(2.0, 1.0, 4.0).times(10) == Interval(20.0, 10.0, 40.0)
+    assert Interval(2.0).under(8) == Interval(4.0)
 
 
 @pytest.mark.parametrize(

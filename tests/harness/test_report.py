@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from bakeoff.bench import report
+from bakeoff.bench.commands.report import show
 from bakeoff.bench.report import (
     charts,
     markdown,
@@ -30,8 +31,9 @@ from bakeoff.bench.report import (
     page as html,
 )
 from bakeoff.bench.report.sections import sections
-from bakeoff.bench.results.stats import Interval
+from bakeoff.bench.results.stats import Interval, verdict
 from bakeoff.bench.results.summary import LossPoint, Metric, Parity, Point, Summary, TimeToTarget
+from bakeoff.models import InputError
 from harness import samples
 from harness.samples import parity as _parity
 from harness.samples import row as _row
@@ -139,7 +141,7 @@ def test_every_rendering_has_the_numbers_and_the_caveat(mixed: Summary, render: 
     for said in ("96.00 ± 2.50 %", "2.000 → 0", "4,000", "0.250x", "321", "61,706", "2.26 MFLOP"):
         assert said in text
     assert "torch is fastest: 4.00x as fast as numpy (95 % interval 3.27 to 4.89)" in text
-    assert "One seed" in text
+    assert "1 seed: no interval of accuracy" in text
     assert "only if its parity certificates pass" in text
 
 
@@ -185,7 +187,7 @@ def test_the_loss_has_a_log_scale_where_one_is_possible(
     summary = _summary(msgspec.structs.replace(_row("w", "numpy"), losses=curve))
     chart = _panels(summary)[0][0]
     assert chart["encoding"]["y"]["scale"].get("type") == scale
-    assert charts.png(summary).startswith(b"\x89PNG")
+    charts.spec(summary)
 
 
 def test_rows_whose_lines_coincide_are_drawn_apart() -> None:
@@ -259,6 +261,62 @@ def test_files_are_written_whole_and_alike_each_time(mixed: Summary, tmp_path: P
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
+@pytest.mark.parametrize("death", ["exit 1", "kill -ABRT $$", "cat >/dev/null; echo 9; echo x"])
+def test_the_death_of_what_draws_costs_the_picture_alone(
+    mixed: Summary,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    death: str,
+) -> None:
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\n{death}\n", encoding="utf-8")
+    fake.chmod(0o755)
+    (tmp_path / "report.png").write_bytes(b"of an older report")
+    monkeypatch.setattr(sys, "executable", str(fake))
+    show(mixed, tmp_path, Console(width=80), as_json=False)
+    printed = capsys.readouterr().out
+    assert "4,000" in printed
+    assert "report.png could not be drawn" in printed
+    made = {path.name for path in tmp_path.iterdir()} - {"python"}
+    assert made == {"summary.json", "report.md", "report.html"}
+    assert "The charts could not be drawn" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_the_table_is_printed_before_anything_is_drawn(
+    mixed: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = io.StringIO()
+
+    def draw(spec: object) -> tuple[str, bytes]:
+        assert "4,000" in printed.getvalue()
+        raise MemoryError
+
+    monkeypatch.setattr(report, "draw", draw)
+    with pytest.raises(InputError, match="no memory is left"):
+        show(mixed, tmp_path, Console(file=printed), as_json=False)
+
+
+def test_a_curve_of_very_many_points_is_thinned_and_says_so() -> None:
+    length, peak, dip = 500_000, 123_457, 345_679
+    points = [Point(i + 1, 1.0, 0.5, 0.001 * i) for i in range(length)]
+    points[peak] = Point(peak + 1, 1.0, 0.875, 0.001 * peak)
+    points[dip] = Point(dip + 1, 1.0, 0.125, 0.001 * dip)
+    rows = [
+        msgspec.structs.replace(_row("w", f"b{i:02}"), curve=points if i == 0 else points[:9])
+        for i in range(60)
+    ]
+    chart = next(c for c in _panels(_summary(*rows))[0] if "Validation" in json.dumps(c["title"]))
+    assert chart["title"]["subtitle"] == "24 of 60 curves; 202 of 500,000 points, extremes kept"
+    (values,) = chart["datasets"].values()
+    drawn = [v for v in values if v["series"] == "b00"]
+    assert {v["value"] for v in drawn} == {0.5, 0.875, 0.125}
+    assert [drawn[0]["epoch"], drawn[-1]["epoch"]] == [1, length]
+    assert len({v["series"] for v in values}) == 24
+    few = _panels(_summary(_row("w", "numpy")))[0]
+    assert not any("subtitle" in json.dumps(chart["title"]) for chart in few)
+
+
 def test_a_run_in_which_nothing_finished_is_reported(tmp_path: Path) -> None:
     summary = _summary(_row("w", "numpy", "failed"), _row("w", "torch", "timeout"))
     report.write(summary, tmp_path)
@@ -306,6 +364,7 @@ def test_accuracies_are_said_to_be_equivalent_only_if_that_is_shown() -> None:
         (TimeToTarget(1.5, 1.25, 1.75, [1.4, 1.6]), "1.50 ± 0.25"),
         (TimeToTarget(1.5, 1.25, 1.75, [1.4, 1.6, None]), "1.50 ± 0.25 (2/3)"),
         (TimeToTarget(1.5, None, None, [1.5]), "1.50"),
+        (TimeToTarget(0.022, 0.0081, 0.06, [0.01, 0.034]), "0.0220 [0.0081–0.060]"),
         (TimeToTarget(None, None, None, [None]), "not reached"),
         (None, numbers.DASH),
     ],
@@ -412,7 +471,36 @@ def test_the_essentials_of_a_benchmark_fit_100_columns() -> None:
 def test_a_ratio_without_a_comparison_has_no_interval() -> None:
     rows = [_row("w", "numpy", speed=1000), _row("w", "torch", speed=4000)]
     alone = msgspec.structs.replace(_summary(*rows), comparisons=[])
-    assert "torch is fastest: 4.00x as fast as numpy (no interval)" in markdown.render(alone)
+    said = "No interval, so no verdict: torch was 4.00x as fast as numpy (no interval)"
+    assert said in markdown.render(alone)
+
+
+def test_without_an_interval_no_rendering_shows_one_or_a_verdict() -> None:
+    names = ("numpy", "torch")
+    alone = _summary(*(_row("w", name, seeds=1) for name in names))
+    one = {"samples_per_second": Interval(1000.0), "blocks": [[900.0, 1000.0, 1100.0]]}
+    rows = [msgspec.structs.replace(row, **one) for row in alone.rows]  # type: ignore[arg-type]
+    alone = msgspec.structs.replace(alone, rows=rows)
+    ratio = Interval(5.67)
+    judged = [
+        msgspec.structs.replace(c, ratio=ratio, verdict=verdict(ratio)) for c in alone.comparisons
+    ]
+    alone = msgspec.structs.replace(alone, comparisons=judged)
+    text = markdown.render(alone).replace(numbers.NO_BREAK, " ")
+    assert "1 seed: no interval of accuracy and the speed." in text
+    assert "No interval, so no verdict" in text
+    assert "not judged" in text
+    assert not re.search(
+        r"is fastest|5\.67 to|± 0 %|\| (faster|slower|tie) ", text.split("± is half")[0]
+    )
+    assert not re.search(r"[0-9] ± |\[[0-9.,]+–", text.replace("1.50 ± 0.25 (2/3)", ""))
+    (bars,) = [
+        chart["datasets"]
+        for chart in charts.plots(sections(alone))[0].panels
+        if "Speed" in json.dumps(chart["title"])
+    ]
+    assert '"low": 1000' not in json.dumps(bars)
+    assert html.render(alone)
 
 
 def test_each_execution_has_its_own_winner() -> None:
@@ -452,4 +540,4 @@ def test_a_summary_that_says_nothing_of_the_new_figures_is_reported_as_before(
         del old[field]
     summary = msgspec.convert(old, Summary)
     assert "96.00" in html.render(summary)
-    assert "torch is fastest: 4.00x as fast as numpy (no interval)" in markdown.render(summary)
+    assert "torch was 4.00x as fast as numpy (no interval)" in markdown.render(summary)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bakeoff.bench.parity.noise import MULTIPLE
-from bakeoff.bench.results import summary
+from bakeoff.bench.results import storage
 from bakeoff.bench.training import aggregate, jobs, journal
 from bakeoff.bench.training.journal import JobResult
 from bakeoff.bench.worker import records
@@ -61,7 +61,7 @@ def test_a_journal_is_read_once(run: dict[str, Any], monkeypatch: pytest.MonkeyP
 
 def test_runs_are_compared_by_their_summaries_alone(bakeoff: Command, run: dict[str, Any]) -> None:
     before = bakeoff("compare", "a", "a", "--json")
-    assert [change["verdict"] for change in before.json()] == ["tie"]
+    assert [change["verdict"] for change in before.json()["rows"]] == ["compared"]
     for folder in ("jobs", "certificates", "inputs"):
         shutil.rmtree(Path("a", folder))
     Path("a/run.toml").write_text("", encoding="utf-8")
@@ -81,7 +81,7 @@ def test_a_run_without_a_summary_of_today_is_compared_by_its_records(
     assert bakeoff("compare", "a", "a", "--json").out == before.out
     assert _SUMMARY.exists() == (content is not None)
     assert bakeoff("report", "a").code == 0
-    assert summary.is_current(_SUMMARY)
+    assert storage.is_current(_SUMMARY)
 
 
 def test_a_run_that_goes_on_has_no_summary_until_its_end(
@@ -101,22 +101,25 @@ def test_a_benchmark_of_version_1_is_reported_and_compared(bakeoff: Command, hom
     assert bakeoff("report", "a").code == 0
     text = Path("a/report.md").read_text(encoding="utf-8")
     assert "to within 16 times the rounding noise" in text
-    assert "| copy | tie | numpy | 0.979x [0.612x–1.16x] |" in text
+    assert "| copy | not judged | numpy | 0.979x |" in text  # it was one process
     written = json.loads(_SUMMARY.read_bytes())
     assert written["schema_version"] == 3
     assert {m["parity"]["allowed"] for m in written["measurements"]} == {16}
     assert "p_value" not in written["comparisons"][0]
-    changes = bakeoff("compare", "a", "b", "--json").json()
-    assert [(change["backend"], change["verdict"]) for change in changes] == [
-        ("numpy", "tie"), ("copy", "tie")
+    told = bakeoff("compare", "a", "b", "--json").json()
+    assert [(row["backend"], row["aspects"]["speed"]["verdict"]) for row in told["rows"]] == [
+        ("numpy", "not judged"), ("copy", "not judged")
     ]  # fmt: skip
+    assert told["failures"] == [
+        "nothing was judged: there is no metric and no speed with a verdict"
+    ]
 
 
 def test_a_summary_of_a_later_version_is_refused(home: Path) -> None:
     path = home / "summary.json"
     path.write_text('{"schema_version": 4, "bakeoff_version": "9"}', encoding="utf-8")
     with pytest.raises(InputError, match=r"schema version 4, .* reads 1 to 3; use bakeoff 9"):
-        summary.read(path)
+        storage.read(path)
 
 
 def _measured(backend: str, rates: list[float], step: float) -> dict[str, Any]:

@@ -163,10 +163,12 @@ def test_the_measurement_is_in_its_units() -> None:
 def test_threads_are_verified_from_cpu_time(threads: int, cpu: float, flag: str | None) -> None:
     task = _task(execution=Execution("cpu", "float32", "eager", threads))
     process = _process([0.1] * 8, cpu_seconds=0.1 * cpu)
-    found = analysis.measurement(task, [process] * 2, peak=100.0)
+    found = analysis.measurement(task, [process] * 3, peak=100.0)
     assert found.flags == ([flag] if flag else [])
-    (alone,) = analysis.measurement(task, [process], peak=100.0).flags[-1:]
-    assert alone.startswith("one process")
+    for few, words in ((1, "1 process: no interval"), (2, "2 processes: no interval")):
+        measured = analysis.measurement(task, [process] * few, peak=100.0)
+        assert measured.flags[-1].startswith(words)
+        assert measured.samples_per_second == Interval(measured.samples_per_second.median)
 
 
 def test_a_refusal_is_a_result() -> None:
@@ -192,6 +194,8 @@ def test_what_slows_neighbours_down_cancels_in_their_ratio() -> None:
     (fewer,) = stats.turn_pairs(found(ours), found(theirs))
     assert fewer == pairs[1:]  # a round of one turn is none
     ratio = stats.turn_ratio(found(ours), found(theirs))
+    assert ratio == Interval(pytest.approx(0.5))
+    ratio = stats.turn_ratio(found(ours) * 3, found(theirs) * 3)
     assert ratio == Interval(*[pytest.approx(0.5)] * 3)
     assert stats.turn_ratio([], []) is None
 
@@ -357,7 +361,10 @@ def test_the_whole_command(bakeoff: Command, workload: Path) -> None:
     report = Path("b/report.html").read_text()
     assert "tiny" in report
     assert bakeoff("report", "b").code == 0
-    assert bakeoff("compare", "b", "b").code == 0
+    compared = bakeoff("compare", "b", "b")
+    assert compared.code == 1
+    assert "1 process: no interval" in compared.out
+    assert "fails: nothing was judged" in compared.out
 
 
 def test_variables_that_choose_kernels_are_told_and_secrets_are_not(
