@@ -179,16 +179,35 @@ def train(
 @app.command(epilog=options.EXAMPLES["install"])
 def install(
     backends: options.Environments = None,
+    device: options.BuildDevice = "cpu",
+    as_list: options.ListEnvironments = False,
 ) -> int:
     """Make a virtual environment for each backend in your data folder, with plain pip.
 
     `peers` is the environment of the libraries that NumPy's speed is compared with.
 
-    An environment that is complete is left as it is; a broken one is made anew.
+    An environment that is complete is left as it is; a broken one is made anew. PyTorch's build is
+    the one for CPUs, unless there is a GPU here or `--device cuda` is given.
     """
-    from .commands.install import install_all
+    from .checks import check_execution
+    from .commands import install as command
 
-    return install_all(tuple(backends or ()), _console())
+    if as_list:
+        return command.list_environments(_console())
+    check_execution(device, threads=1)
+    cuda = device.startswith("cuda")
+    return command.install_all(tuple(backends or ()), _console(), cuda=cuda)
+
+
+@app.command(epilog=options.EXAMPLES["uninstall"])
+def uninstall(
+    environments: options.Installed = None,
+    all_of_them: options.AllEnvironments = False,
+) -> int:
+    """Remove environments that `bakeoff install` made, without asking; say what that frees."""
+    from .commands import install as command
+
+    return command.uninstall(tuple(environments or ()), _console(), all_of_them=all_of_them)
 
 
 @app.command("list", epilog=options.EXAMPLES["list"])

@@ -34,6 +34,9 @@ WorkloadsOrModels = Annotated[
 Environments = Annotated[
     list[str] | None, Argument(metavar="[BACKEND ...]", help="All by default; or `peers`.")
 ]
+Installed = Annotated[
+    list[str] | None, Argument(metavar="[BACKEND ...]", help="Whose environments; or `peers`.")
+]
 Shown = Annotated[str, Argument(metavar="MODEL|WORKLOAD|DATASET|CSV")]
 Word = Annotated[str, Argument(help="A layer, loss, optimizer, schedule, initializer.")]
 Adapter = Annotated[str, Argument(help="A backend, the path of an adapter (.py), or a module.")]
@@ -54,6 +57,10 @@ AliasedPythons = Annotated[
     _python("The interpreter of a backend; torch-a=PATH and torch-b=PATH compare two."),
 ]
 Install = Annotated[bool, Option("--install", help="Make missing environments.")]
+ListEnvironments = Annotated[
+    bool, Option("--list", help="Make none: list those there are, and what the others take.")
+]
+AllEnvironments = Annotated[bool, Option("--all", help="All that there are.")]
 
 # On what, and how it is trained
 Dataset = Annotated[str | None, Option(help=_INSTEAD)]
@@ -79,6 +86,7 @@ ResumedTraining = Annotated[
 
 # The execution
 Device = Annotated[str, Option(help="cpu, cuda or cuda:N.")]
+BuildDevice = Annotated[str, Option(help="cuda: builds for GPUs, wherever this is.")]
 Devices = Annotated[str, Option(help="cpu, cuda, cuda:N, or several: cpu,cuda.")]
 DType = Annotated[str, Option(help="float32 or float64.")]
 DTypes = Annotated[str, Option(help="float64, float32, or both.")]
@@ -141,7 +149,9 @@ EXAMPLES = {
     "train": "Examples: "
     "`bakeoff train mnist-mlp --backend torch --epochs 3 --checkpoint c.safetensors` · "
     "`bakeoff train --resume c.safetensors --backend mxnet`",
-    "install": "Examples: `bakeoff install` · `bakeoff install torch peers`",
+    "install": "Examples: `bakeoff install` · `bakeoff install torch peers` · "
+    "`bakeoff install --list`",
+    "uninstall": "Examples: `bakeoff uninstall torch` · `bakeoff uninstall --all`",
     "list": "Examples: `bakeoff list` · `bakeoff list --matrix`",
     "show": "Examples: `bakeoff show lenet5` · `bakeoff show my.toml` · `bakeoff show houses.csv`",
     "explain": "Examples: `bakeoff explain adam` · `bakeoff explain batch_norm`",

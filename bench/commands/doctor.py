@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...backends import NAMES
-from ...datasets.loading import default_cache
-from ..environments import machine
+from ...datasets.loading import cache_folder, default_cache
+from ..environments import install, machine
 from ..environments.find import describe, find
+from .install import told, what_to_do
 
 _ENOUGH_MB = 2048
 
@@ -50,7 +52,34 @@ def examine(console: Console) -> int:
                 escape("" if check.well else check.fix),
             )
     console.print(table)
+    _print_storage(console)
     return int(not all(check.well or check.warning for check in checks))
+
+
+def _print_storage(console: Console) -> None:
+    """Print what lies on the disk, and how to clear it."""
+    table = Table("on the disk", "", "where", "to clear it", box=box.SIMPLE_HEAD, pad_edge=False)
+    for what, folder, command in _stored():
+        table.add_row(what, _megabytes(folder), escape(str(folder)), escape(command))
+    console.print(table)
+
+
+def _stored() -> Iterator[tuple[str, Path, str]]:
+    """Yield what there is, its folder, and the command that clears it."""
+    if install.there():
+        yield "environments", install.folder_of_all(), "bakeoff uninstall --all"
+    data = platformdirs.user_data_path("bakeoff")
+    folders = [
+        *(("tools of bakeoff conform", path) for path in data.glob("conformance-tools-*")),
+        *((f"cache of {path.name}", path) for path in sorted(cache_folder().glob("*/"))),
+        *(("a run", path.parent) for path in sorted(Path("bakeoff-runs").glob("*/summary.json"))),
+    ]
+    for what, folder in folders:
+        yield what, folder, f"rm -r {shlex.quote(str(folder))}"
+
+
+def _megabytes(folder: Path) -> str:
+    return f"{install.size(folder) / 1e6:,.0f} MB"
 
 
 def _mark(check: Check) -> str:
@@ -86,6 +115,10 @@ def _checks() -> Iterator[Check]:
     )
     for name in NAMES:
         yield _backend(name)
+    for now in map(install.look, install.there()):
+        if now.state != "ready":
+            found = f"{told(now)}, {_megabytes(install.environment(now.name))}"
+            yield Check(f"environment {now.name}", False, found, what_to_do(now), warning=True)
 
 
 def _folder(what: str, folder: Path, variable: str) -> Check:

@@ -14,6 +14,7 @@ from ...backends import NAMES
 from ...datasets.dataset import Dataset
 from ...models import InputError
 from .. import workload
+from ..environments import install as installer
 from ..environments.find import Backend, find
 from ..environments.folders import check_confined
 from ..results.summary import Summary
@@ -41,8 +42,9 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, as_json:
     names = request.backends or NAMES
     backends = _find(names, request)
     if make_missing:
-        missing = [b.name for b in backends if b.python is None and b.name in NAMES]
-        failures = install(missing, console)
+        cuda = request.device.startswith("cuda")
+        missing = [b.name for b in backends if b.name in NAMES and not _is_usable(b, cuda=cuda)]
+        failures = install(missing, console, cuda=cuda)
         backends = [explained(backend, failures) for backend in _find(names, request)]
     if not any(backend.python for backend in backends):
         raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
@@ -97,6 +99,14 @@ def _find(names: tuple[str, ...], request: RunRequest) -> list[Backend]:
             f"it has {', '.join(backend.name for backend in backends)}"
         )
     return backends
+
+
+def _is_usable(backend: Backend, *, cuda: bool) -> bool:
+    """Say whether a backend has an interpreter; `cuda`: with a build for GPUs, if we made it."""
+    made = installer.interpreter(backend.name)
+    if cuda and backend.python == str(made):
+        return installer.is_complete(backend.name, cuda=True)
+    return backend.python is not None
 
 
 def _run(folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console) -> None:

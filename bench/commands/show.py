@@ -29,9 +29,11 @@ from ...models.shapes import show
 from ...models.toml import closest
 from .. import workload
 from ..environments.find import Backend, describe, find
+from ..environments.install import look, there
 from ..worker.describe import Description
 from ..workload import Workload
 from . import data
+from .install import told, what_to_do
 
 
 def print_all(console: Console) -> None:
@@ -42,6 +44,10 @@ def print_all(console: Console) -> None:
     with console.status("asking each backend in its own interpreter"):
         rows = [_backend_row(find(name, {})) for name in NAMES]
     _print_rows(console, "backend", ["version", "devices", "modes", "interpreter"], rows)
+    for now in map(look, there()):
+        if now.state != "ready":
+            line = f"{now.name}: its environment is {told(now)}; run: {what_to_do(now)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_one(name: str, console: Console) -> None:

@@ -22,8 +22,10 @@ from ...models import InputError
 from ...models.toml import closest
 from ..worker.describe import Description
 from . import install
+from . import pythons as pythons_here
 from .code import write_zip
 from .process import clean_environment, worker_variables
+from .requirements import read
 
 _PEERS = ("sklearn", "mygrad", "autograd", "pydynet", "neuralnetlib", "pureml")
 _NEEDED = ("numpy", "msgspec")
@@ -80,12 +82,21 @@ def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
     for python, source in _candidates(name):
         if _has(python, modules):
             return Backend(name=name, adapter=adapter, python=str(python), source=source)
-    return Backend(
-        name=name,
-        adapter=adapter,
-        reason=f"no interpreter with {' and '.join(modules[len(_NEEDED) :] or modules)} was found",
-        fix=f"bakeoff install {name}" if name in NAMES else f"--python {name}=PATH",
-    )
+    reason = f"no interpreter with {' and '.join(modules[len(_NEEDED) :] or modules)} was found"
+    fix = f"bakeoff install {name}" if name in NAMES else f"--python {name}=PATH"
+    if name in NAMES:
+        reason, fix = _why_none(name, reason, fix)
+    return Backend(name=name, adapter=adapter, reason=reason, fix=fix)
+
+
+def _why_none(name: str, reason: str, fix: str) -> tuple[str, str]:
+    """Say why a backend of ours has no environment, and how to mend it, if more is known."""
+    now, needed = install.look(name), read(name)
+    if now.state != "absent":
+        reason = f"its environment is {now.state}" + (f", {now.why}" if now.why else "")
+    if lacking := pythons_here.lacking(needed):
+        reason, fix = lacking, f"{pythons_here.how_to_get(needed)} && {fix}"
+    return reason, fix
 
 
 def find_all(

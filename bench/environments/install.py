@@ -1,36 +1,55 @@
 """Make one virtual environment per backend, with plain pip, from `backends/requirements/`, and one
-for all of `bench/rivals/peers`.
+for all of `bench/rivals/peers`; look at what is there, and remove it.
 
-An environment is complete when it holds the requirements that made it, word for word; any other is
-made anew. It has the framework, numpy and msgspec: the code itself travels with each run.
+An environment is complete when it holds the pins that made it, line for line; any other is made
+anew. It has the framework, numpy and msgspec: the code itself travels with each run.
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import filelock
 import platformdirs
+from msgspec import Struct
 
 from ...backends import NAMES
 from ...models import InputError
+from . import builds, pythons
 from .process import tethered
+from .pythons import Python
+from .requirements import pins_of, read
 
 ENVIRONMENTS = (*NAMES, "peers")
 _STAMP = "bakeoff-requirements.txt"
+
+State = Literal["ready", "stale", "broken", "absent"]
+Progress = Callable[[str], None]
 
 
 class InstallError(Exception):
     """pip or venv failed; the message says in one line what, and where the log is."""
 
 
+class Environment(Struct, frozen=True):
+    """An environment as it is now. `why` says of a stale one what it was made for."""
+
+    name: str
+    state: State
+    why: str = ""
+
+
+def folder_of_all() -> Path:
+    """Return the folder of all environments, in the user's data folder."""
+    return platformdirs.user_data_path("bakeoff") / "environments"
+
+
 def environment(name: str) -> Path:
-    """Return the folder of an environment, in the user's data folder."""
-    return platformdirs.user_data_path("bakeoff") / "environments" / name
+    """Return the folder of an environment."""
+    return folder_of_all() / name
 
 
 def interpreter(name: str) -> Path:
@@ -39,22 +58,43 @@ def interpreter(name: str) -> Path:
 
 
 def requirements(name: str) -> str:
-    """Return the pins of an environment: the content of its requirements file."""
-    file = files("bakeoff.backends") / "requirements" / f"{name}.txt"
-    return file.read_text(encoding="utf-8")
+    """Return the pins of an environment, as pip reads them."""
+    return read(name).text
 
 
-def is_complete(name: str) -> bool:
-    """Say whether the environment was made to the end, by these very requirements."""
+def look(name: str) -> Environment:
+    """Say whether an environment was made to the end, by these very pins.
+
+    It is `stale` if it was by others, as before an upgrade, and `broken` if it was not, or its
+    interpreter is gone.
+    """
     stamp = environment(name) / _STAMP
-    return (
-        interpreter(name).is_file()
-        and stamp.is_file()
-        and stamp.read_text(encoding="utf-8") == requirements(name)
-    )
+    if not environment(name).is_dir():
+        return Environment(name, "absent")
+    if not (stamp.is_file() and interpreter(name).is_file()):
+        return Environment(name, "broken")
+    then = pins_of(stamp.read_text(encoding="utf-8"))
+    now = read(name).pins if name in ENVIRONMENTS else ()
+    if then == now:
+        return Environment(name, "ready")
+    others = ", ".join(pin for pin in then if pin not in now) or "fewer packages"
+    pinned = ", ".join(pin for pin in now if pin not in then) or "not pinned here"
+    return Environment(name, "stale", f"made for {others}, now it is {pinned}")
 
 
-def install(name: str, progress: Callable[[str], None]) -> Path:
+def is_complete(name: str, *, cuda: bool = False) -> bool:
+    """Say whether an environment is ready; `cuda`: with a build for GPUs, where there are two."""
+    return look(name).state == "ready" and not (cuda and _is_for_cpus(name))
+
+
+def there() -> list[str]:
+    """Return the names of the environments that are there, whole or not."""
+    order = {name: i for i, name in enumerate(ENVIRONMENTS)}
+    names = [path.name for path in folder_of_all().glob("*/")]
+    return sorted(names, key=lambda name: (order.get(name, len(order)), name))
+
+
+def install(name: str, progress: Progress, *, cuda: bool = False) -> Path:
     """Make an environment unless it is complete, and return its interpreter.
 
     `progress` gets the lines that pip prints. Raises InstallError, InputError when the folder
@@ -63,9 +103,9 @@ def install(name: str, progress: Callable[[str], None]) -> Path:
     folder = environment(name)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.with_suffix(".lock")):
-            if not is_complete(name):
-                _make(name, folder, progress)
+        with filelock.FileLock(_beside(name, "lock")):
+            if not is_complete(name, cuda=cuda):
+                _make(name, folder, progress, cuda=cuda)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}); free space or make it writable, "
@@ -74,20 +114,66 @@ def install(name: str, progress: Callable[[str], None]) -> Path:
     return interpreter(name)
 
 
-def _make(name: str, folder: Path, progress: Callable[[str], None]) -> None:
+def remove(name: str) -> int:
+    """Remove an environment; return how many bytes that frees. InputError if it is being made."""
+    folder = environment(name)
+    try:
+        with filelock.FileLock(_beside(name, "lock"), timeout=0):
+            freed = size(folder)
+            shutil.rmtree(folder)
+            for suffix in ("log", "lock"):
+                _beside(name, suffix).unlink(missing_ok=True)
+    except filelock.Timeout:
+        raise InputError(f"{folder} is being made now; wait for the end of that") from None
+    except OSError as error:
+        raise InputError(f"{folder} cannot be removed ({error.strerror})") from None
+    return freed
+
+
+def size(folder: Path) -> int:
+    """Return how many bytes a folder takes on the disk."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+
+
+def _beside(name: str, suffix: str) -> Path:
+    return folder_of_all() / f"{name}.{suffix}"
+
+
+def _is_for_cpus(name: str) -> bool:
+    return any(environment(name).glob("lib/python*/site-packages/*+cpu.dist-info"))
+
+
+def _make(name: str, folder: Path, progress: Progress, *, cuda: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     pins = folder / "requirements.txt"
-    log = folder.with_suffix(".log")
+    log = _beside(name, "log")
     log.write_bytes(b"")
-    progress(f"making {folder}")
-    _run([sys.executable, "-m", "venv", str(folder)], log, progress)
+    python = _python(name, log, progress)
+    progress(f"making {folder} with {python}")
+    _run([str(python.path), "-m", "venv", str(folder)], log, progress)
     pins.write_text(requirements(name), encoding="utf-8")
     pip = [str(interpreter(name)), "-m", "pip", "install", "--disable-pip-version-check"]
-    _run([*pip, "--no-input", "--requirement", str(pins)], log, progress)
+    options = builds.choose(read(name), cuda=cuda).options
+    _run([*pip, "--no-input", *options, "--requirement", str(pins)], log, progress)
     pins.rename(folder / _STAMP)
 
 
-def _run(command: list[str], log: Path, progress: Callable[[str], None]) -> None:
+def _python(name: str, log: Path, progress: Progress) -> Python:
+    """Return an interpreter to make an environment with; uv, where it is, may have to bring it."""
+    needed = read(name)
+    if python := next(pythons.fitting(needed), None):
+        return python
+    if uv := pythons.uv():
+        between = f">=3.{needed.oldest},<3.{needed.newest + 1}"
+        _run([uv, "python", "install", between], log, progress)
+        if python := next(pythons.fitting(needed), None):
+            return python
+        raise InstallError(f"uv brought no {pythons.words(needed)}; the log is {log}")
+    get_it = f"{pythons.how_to_get(needed)} && bakeoff install {name}"
+    raise InstallError(f"{pythons.lacking(needed)}; run: {get_it}")
+
+
+def _run(command: list[str], log: Path, progress: Progress) -> None:
     with (
         log.open("a", encoding="utf-8") as record,
         tethered(command) as process,

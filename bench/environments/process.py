@@ -17,6 +17,7 @@ from ..worker import parent, records
 from ..worker.records import Failed, Interrupted, Record, TimedOut
 
 _POLL_SECONDS = 0.05
+_TETHERED: set[subprocess.Popen[str]] = set()
 
 Show = Callable[[Record], None]
 
@@ -62,7 +63,7 @@ def tethered(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     """
     process = subprocess.Popen(
         [sys.executable, "-I", parent.__file__, *command],
-        env=os.environ | {parent.VARIABLE: str(os.getpid())},
+        env=clean_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -70,11 +71,19 @@ def tethered(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         errors="replace",
         start_new_session=True,  # Ctrl-C is for this process, which ends the whole session
     )
+    _TETHERED.add(process)
     with process:
         try:
             yield process
         finally:
+            _TETHERED.discard(process)
             end(process)
+
+
+def end_tethered() -> None:
+    """End the programs that other threads wait for."""
+    for process in list(_TETHERED):
+        end(process)
 
 
 def end(worker: subprocess.Popen[Any]) -> None:

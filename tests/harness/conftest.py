@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bakeoff.bench import cli
+from bakeoff.bench.environments import builds
 
 _FAKE = Path(__file__).with_name("fake.py")
 
@@ -28,6 +29,7 @@ def home(tmp_path: Path, session_cache: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("BAKEOFF_CACHE", str(session_cache))
     monkeypatch.delenv("BAKEOFF_DATA", raising=False)
+    monkeypatch.setattr(builds, "is_reachable", lambda index: False)
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.backends import FRAMEWORKS, NAMES
+from bakeoff.bench.environments import requirements
 
 _ROOT = Path(__file__).parents[2]
 _PACKAGES = ("models", "datasets", "backends", "bench")
@@ -228,9 +229,11 @@ def test_every_backend_has_the_same_files(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", NAMES)
-def test_a_backend_is_pinned(backend: str) -> None:
-    pins = (_ROOT / "backends" / "requirements" / f"{backend}.txt").read_text(encoding="utf-8")
-    assert all("==" in line for line in pins.splitlines())
+def test_a_backend_is_pinned_and_says_for_which_pythons(backend: str) -> None:
+    needed = requirements.read(backend)
+    assert needed.pins
+    assert all("==" in pin for pin in needed.pins)
+    assert 11 <= needed.oldest <= needed.newest
 
 
 def test_the_package_carries_its_licence() -> None:

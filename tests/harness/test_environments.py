@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import filelock
 import pytest
 
 from bakeoff import backends
+from bakeoff.bench.commands import doctor, show
+from bakeoff.bench.environments import builds, install, requirements
 from bakeoff.bench.environments import find as environments
-from bakeoff.bench.environments import install
 from bakeoff.bench.environments.find import Backend
+from bakeoff.bench.environments.requirements import Size
 from bakeoff.models import InputError
+
+_PIN = requirements.read("numpy").pins[0]
 
 
 def _link_python(folder: Path) -> Path:
@@ -137,3 +144,129 @@ def test_an_adapter_that_is_a_package_has_the_name_of_its_folder(home: Path) -> 
     adapter = str(folder / "__init__.py")
     assert environments.find(adapter, {}).name == "mine"
     assert backends.load(adapter).MODES == ("eager",)
+
+
+def test_an_environment_says_in_what_state_it_is(home: Path) -> None:
+    assert install.look("numpy").state == "absent"
+    python = _install_numpy()
+    assert install.look("numpy").state == "ready"
+    stamp = install.environment("numpy") / "bakeoff-requirements.txt"
+    pins = install.requirements("numpy")
+    stamp.write_text(f"# a comment\n{pins}", encoding="utf-8")
+    assert install.look("numpy").state == "ready"
+    stamp.write_text(f"numpy==1.0\n{pins.partition(chr(10))[2]}", encoding="utf-8")
+    stale = install.look("numpy")
+    assert (stale.state, stale.why) == ("stale", f"made for numpy==1.0, now it is {_PIN}")
+    python.unlink()
+    assert install.look("numpy").state == "broken"
+
+
+def test_a_stale_environment_is_named_as_such(
+    bakeoff: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install_numpy()
+    (install.environment("numpy") / "bakeoff-requirements.txt").write_text("numpy==1.0\n")
+    install.environment("caffe").mkdir()
+    monkeypatch.setitem(backends.FRAMEWORKS, "numpy", ("a_framework_that_is_not_there",))
+    reason = f"stale, made for numpy==1.0, now it is {_PIN}"
+    assert reason in str(environments.find("numpy", {}).reason)
+    monkeypatch.setattr(show, "NAMES", ())
+    listed = bakeoff("list").out
+    assert "numpy: its environment is stale: made for numpy==1.0" in listed
+    assert "run: bakeoff install numpy\n" in listed
+    assert "caffe: its environment is broken; run: bakeoff uninstall caffe\n" in listed
+
+
+def test_install_lists_what_there_is_and_what_the_rest_would_take(
+    bakeoff: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    _install_numpy()
+    lines = bakeoff("install", "--list").out.splitlines()
+    by_name = {line.split()[0]: line for line in lines if line.strip()}
+    assert f"ready, {install.interpreter('numpy')}" in by_name["numpy"]
+    assert "not made: 142 MB to download, 659 MB on disk" in by_name["jax"]
+    assert "bakeoff install jax" in by_name["jax"]
+
+
+def test_uninstall_removes_what_is_named_and_says_what_that_frees(
+    bakeoff: Callable[..., Any],
+) -> None:
+    assert "was made" in bakeoff("uninstall", "numpy").err
+    _install_numpy()
+    (install.environment("jax")).mkdir()
+    (install.environment("jax") / "large").write_bytes(b"x" * 3_000_000)
+    assert "did you mean numpy?" in bakeoff("uninstall", "nunpy").err
+    for wrong in ((), ("numpy", "--all")):
+        outcome = bakeoff("uninstall", *wrong)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert install.there() == ["numpy", "jax"]
+    outcome = bakeoff("uninstall", "jax")
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[0] == "jax: removed, 3 MB"
+    assert install.there() == ["numpy"]
+    assert bakeoff("uninstall", "--all").code == 0
+    assert list(install.folder_of_all().iterdir()) == []
+
+
+def test_what_is_being_made_is_not_removed(bakeoff: Callable[..., Any]) -> None:
+    _install_numpy()
+    with filelock.FileLock(install.folder_of_all() / "numpy.lock"):
+        outcome = bakeoff("uninstall", "numpy")
+    assert (outcome.code, install.look("numpy").state) == (2, "ready")
+    assert "is being made now" in outcome.err
+
+
+_TWO_BUILDS = requirements.Requirements(
+    ("torch==9",), 11, 14, Size(1, 2), cpu_index="https://cpu.example", gpu_size=Size(3, 4)
+)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "gpu", "reachable", "options", "size", "words"),
+    [
+        (False, False, True, ("--extra-index-url", "https://cpu.example"), 1, "for CPUs, from"),
+        (False, False, False, (), 1, "cannot be reached"),
+        (True, False, True, (), 3, "for GPUs"),
+        (False, True, True, (), 3, "for GPUs"),
+    ],
+    ids=["no gpu", "index out of reach", "asked for", "a gpu"],
+)
+def test_the_build_is_for_what_is_here(
+    cuda: bool,
+    gpu: bool,
+    reachable: bool,
+    options: tuple[str, ...],
+    size: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(builds, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(builds, "is_reachable", lambda index: reachable)
+    build = builds.choose(_TWO_BUILDS, cuda=cuda)
+    assert (build.options, build.size and build.size.download) == (options, size)
+    assert words in build.words
+
+
+def test_a_build_for_cpus_is_made_anew_when_one_for_gpus_is_asked_for(home: Path) -> None:
+    _install_numpy()
+    site = install.environment("numpy") / "lib" / "python3.11" / "site-packages"
+    (site / "torch-9+cpu.dist-info").mkdir(parents=True)
+    assert install.is_complete("numpy")
+    assert not install.is_complete("numpy", cuda=True)
+
+
+def test_doctor_says_what_lies_on_the_disk_and_how_to_clear_it(
+    bakeoff: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(doctor, "NAMES", ())
+    _install_numpy()
+    run = home / "bakeoff-runs" / "of mine"
+    run.mkdir(parents=True)
+    (run / "summary.json").write_bytes(b"x" * 3_000_000)
+    out = bakeoff("doctor").out
+    assert "bakeoff uninstall --all" in out
+    (line,) = (line for line in map(str.strip, out.splitlines()) if line.startswith("a run"))
+    assert line.split()[2:4] == ["3", "MB"]
+    assert line.endswith("rm -r 'bakeoff-runs/of mine'")
