@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import cast
@@ -30,6 +31,14 @@ FRAMEWORKS = {  # backend -> the modules that it is made of
     "jax": ("jax", "optax"),
 }
 NAMES = tuple(FRAMEWORKS)
+
+
+def framework(name: str) -> str | None:
+    """Return the backend of ours that a name is a variant of: torch of `torch@2.11.0`, which is a
+    version, and of `torch-a`, which is one of two environments; None if there is none.
+    """
+    backend = re.split("[@-]", name, maxsplit=1)[0]
+    return backend if backend in NAMES else None
 
 
 def name_of(path: Path) -> str:

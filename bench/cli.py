@@ -188,6 +188,10 @@ def install(
 
     An environment that is complete is left as it is; a broken one is made anew. PyTorch's build is
     the one for CPUs, unless there is a GPU here or `--device cuda` is given.
+
+    A version has an environment of its own. `keras@3.11.3` is Keras's own version, with the newest
+    TensorFlow up to the pinned one that goes with it; `keras@tensorflow-2.20.0` is TensorFlow's,
+    with such a Keras. `jax@0.9` is the newest of 0.9.
     """
     from .checks import check_execution
     from .commands import install as command

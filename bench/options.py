@@ -32,7 +32,10 @@ WorkloadsOrModels = Annotated[
     list[str] | None, Argument(metavar="[WORKLOAD|MODEL ...]", help=_NAMES_OR_FILES)
 ]
 Environments = Annotated[
-    list[str] | None, Argument(metavar="[BACKEND ...]", help="All by default; or `peers`.")
+    list[str] | None,
+    Argument(
+        metavar="[BACKEND ...]", help="All by default; or `peers`; or versions: `torch@2.11.0`."
+    ),
 ]
 Installed = Annotated[
     list[str] | None, Argument(metavar="[BACKEND ...]", help="Whose environments; or `peers`.")
@@ -46,7 +49,11 @@ RunB = Annotated[Path, Argument(metavar="RUN_B", help="Another one.")]
 
 # By whom
 Backends = Annotated[
-    str | None, Option(help="Backends, separated by commas; all that are found by default.")
+    str | None,
+    Option(
+        help="Backends, separated by commas; all that are found by default. torch@2.11.0 is one in "
+        "that version."
+    ),
 ]
 Backend = Annotated[str, Option(help="The one backend that trains.")]
 Pythons = Annotated[list[str] | None, _python("The interpreter of a backend; may be repeated.")]
@@ -143,6 +150,7 @@ OpenPage = Annotated[bool, Option("--open", help="Open the page in a browser.")]
 EXAMPLES = {
     "run": "Examples: `bakeoff run` · "
     "`bakeoff run mnist-mlp --backend numpy,torch --seeds 5` · "
+    "`bakeoff run mnist-mlp --backend jax@0.9.2,jax@0.10.2` · "
     "`bakeoff run my-workload.toml` · "
     "`bakeoff run mnist-lenet5 --dataset mnist --data-dir ~/mnist` · "
     "`bakeoff run --resume bakeoff-runs/20260101-120000`",
@@ -150,7 +158,7 @@ EXAMPLES = {
     "`bakeoff train mnist-mlp --backend torch --epochs 3 --checkpoint c.safetensors` · "
     "`bakeoff train --resume c.safetensors --backend mxnet`",
     "install": "Examples: `bakeoff install` · `bakeoff install torch peers` · "
-    "`bakeoff install --list`",
+    "`bakeoff install jax@0.9.2 keras@3.11.3 keras@tensorflow-2.20.0` · `bakeoff install --list`",
     "uninstall": "Examples: `bakeoff uninstall torch` · `bakeoff uninstall --all`",
     "list": "Examples: `bakeoff list` · `bakeoff list --matrix`",
     "show": "Examples: `bakeoff show lenet5` · `bakeoff show my.toml` · `bakeoff show houses.csv`",

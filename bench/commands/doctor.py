@@ -113,7 +113,7 @@ def _checks() -> Iterator[Check]:
         shutil.which(compiler) or f"{compiler} is not on the PATH",
         "torch --mode compiled needs one: install g++, or set CXX",
     )
-    for name in NAMES:
+    for name in (*NAMES, *install.versions_there()):
         yield _backend(name)
     for now in map(install.look, install.there()):
         if now.state != "ready":

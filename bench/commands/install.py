@@ -21,7 +21,7 @@ from ..environments import builds, machine, pythons
 from ..environments import install as installer
 from ..environments.find import Backend
 from ..environments.process import end_tethered
-from ..environments.requirements import read
+from ..environments.requirements import ENVIRONMENTS, environment_of, is_known, read
 
 
 def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
@@ -29,8 +29,7 @@ def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
 
     It does not stop the others. Raises InputError.
     """
-    _check(names)
-    names = names or NAMES
+    names = tuple(map(environment_of, names)) or NAMES
     failures = install(names, console, cuda=cuda)
     ready = [name for name in names if name not in failures]
     count = f"{len(ready)} of {len(names)} environments are ready: {', '.join(ready) or 'none'}"
@@ -128,7 +127,7 @@ def list_environments(console: Console) -> int:
     table.add_column("MB", justify="right", no_wrap=True)
     for heading in ("", "what to do"):
         table.add_column(heading, overflow="fold")
-    for name in dict.fromkeys([*installer.ENVIRONMENTS, *installer.there()]):
+    for name in dict.fromkeys([*ENVIRONMENTS, *installer.there()]):
         table.add_row(*map(escape, _row(name)))
     console.print(table)
     return 0
@@ -154,8 +153,7 @@ def told(now: installer.Environment) -> str:
 
 def what_to_do(now: installer.Environment) -> str:
     """Return the command that mends an environment that is not ready."""
-    known = now.name in installer.ENVIRONMENTS
-    return f"bakeoff {'install' if known else 'uninstall'} {now.name}"
+    return f"bakeoff {'install' if is_known(now.name) else 'uninstall'} {now.name}"
 
 
 def uninstall(names: tuple[str, ...], console: Console, *, all_of_them: bool) -> int:
@@ -166,6 +164,7 @@ def uninstall(names: tuple[str, ...], console: Console, *, all_of_them: bool) ->
             "name what to uninstall, or give --all, and not both; "
             f"there is {', '.join(there) or 'no environment'}"
         )
+    names = tuple(environment_of(name) if is_known(name) else name for name in names)
     if unknown := [name for name in names if name not in there]:
         raise InputError(
             f'there is no environment "{unknown[0]}" to remove; '
@@ -189,13 +188,6 @@ def explained(backend: Backend, failures: Mapping[str, str]) -> Backend:
         return backend
     reason = f"{backend.reason}, and it could not be installed: {why}"
     return structs.replace(backend, reason=reason)
-
-
-def _check(names: tuple[str, ...]) -> None:
-    for name in names:
-        if name not in installer.ENVIRONMENTS:
-            known = closest(name, installer.ENVIRONMENTS)
-            raise InputError(f'no environment "{name}" to install; {known}')
 
 
 def _say(console: Console, line: str) -> None:

@@ -17,6 +17,7 @@ from .. import workload
 from ..environments import install as installer
 from ..environments.find import Backend, find
 from ..environments.folders import check_confined
+from ..environments.requirements import is_known
 from ..results.summary import Summary
 from ..training import aggregate, audits, jobs, plan, predictions
 from ..training.certificates import certify_run
@@ -43,7 +44,7 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, as_json:
     backends = _find(names, request)
     if make_missing:
         cuda = request.device.startswith("cuda")
-        missing = [b.name for b in backends if b.name in NAMES and not _is_usable(b, cuda=cuda)]
+        missing = [b.name for b in backends if is_known(b.name) and not _is_usable(b, cuda=cuda)]
         failures = install(missing, console, cuda=cuda)
         backends = [explained(backend, failures) for backend in _find(names, request)]
     if not any(backend.python for backend in backends):

@@ -29,7 +29,7 @@ from ...models.shapes import show
 from ...models.toml import closest
 from .. import workload
 from ..environments.find import Backend, describe, find
-from ..environments.install import look, there
+from ..environments.install import look, there, versions_there
 from ..worker.describe import Description
 from ..workload import Workload
 from . import data
@@ -42,7 +42,7 @@ def print_all(console: Console) -> None:
     _print_rows(console, "model", ["input", "parameters", "description"], _model_rows())
     _print_rows(console, "dataset", ["size", "what"], _dataset_rows())
     with console.status("asking each backend in its own interpreter"):
-        rows = [_backend_row(find(name, {})) for name in NAMES]
+        rows = [_backend_row(find(name, {})) for name in (*NAMES, *versions_there())]
     _print_rows(console, "backend", ["version", "devices", "modes", "interpreter"], rows)
     for now in map(look, there()):
         if now.state != "ready":

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ...backends import FRAMEWORKS, NAMES, name_of
+from ...backends import FRAMEWORKS, NAMES, framework, name_of
 from ...models import InputError
 from ...models.toml import closest
 from ..worker.describe import Description
@@ -25,7 +25,7 @@ from . import install
 from . import pythons as pythons_here
 from .code import write_zip
 from .process import clean_environment, worker_variables
-from .requirements import read
+from .requirements import environment_of, is_known, read
 
 _PEERS = ("sklearn", "mygrad", "autograd", "pydynet", "neuralnetlib", "pureml")
 _NEEDED = ("numpy", "msgspec")
@@ -63,12 +63,13 @@ class Backend(Struct, frozen=True, kw_only=True, omit_defaults=True):
 def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
     """Find the interpreter of a backend: a name of ours, the path of an adapter, or a module.
 
-    `torch-a` is torch, in the interpreter that `pythons` gives it. Raises InputError for an unknown
-    backend, or a `--python` that is no interpreter of it.
+    `torch@2.11.0` is torch in the environment of that version, `torch-a` in the interpreter that
+    `pythons` gives it. Raises InputError for an unknown backend, or a `--python` that is no
+    interpreter of it.
     """
     name = _shown_name(adapter, pythons)
-    if name == adapter and is_alias(name):
-        adapter = adapter.partition("-")[0]
+    if name == adapter:
+        adapter = framework(name) or name
     modules = _modules(adapter)
     if adapter.endswith(".py"):
         adapter = str(Path(adapter).resolve())
@@ -83,8 +84,8 @@ def find(adapter: str, pythons: Mapping[str, Path]) -> Backend:
         if _has(python, modules):
             return Backend(name=name, adapter=adapter, python=str(python), source=source)
     reason = f"no interpreter with {' and '.join(modules[len(_NEEDED) :] or modules)} was found"
-    fix = f"bakeoff install {name}" if name in NAMES else f"--python {name}=PATH"
-    if name in NAMES:
+    fix = f"bakeoff install {name}" if is_known(name) else f"--python {name}=PATH"
+    if is_known(name):
         reason, fix = _why_none(name, reason, fix)
     return Backend(name=name, adapter=adapter, reason=reason, fix=fix)
 
@@ -94,6 +95,8 @@ def _why_none(name: str, reason: str, fix: str) -> tuple[str, str]:
     now, needed = install.look(name), read(name)
     if now.state != "absent":
         reason = f"its environment is {now.state}" + (f", {now.why}" if now.why else "")
+    elif "@" in name:
+        reason = f"there is no environment of {name}"
     if lacking := pythons_here.lacking(needed):
         reason, fix = lacking, f"{pythons_here.how_to_get(needed)} && {fix}"
     return reason, fix
@@ -189,6 +192,9 @@ def _shown_name(adapter: str, pythons: Mapping[str, Path]) -> str:
     """Return the name that tables show; InputError if there can be no such adapter."""
     if is_alias(adapter) and adapter in pythons:
         return adapter
+    if "@" in adapter and not adapter.endswith(".py"):
+        environment_of(adapter)
+        return adapter
     if adapter.endswith(".py"):
         if not Path(adapter).is_file():
             raise InputError(f"no adapter at {adapter}; give the path of a .py file")
@@ -209,8 +215,10 @@ def _modules(adapter: str) -> tuple[str, ...]:
 
 
 def _candidates(name: str) -> Iterator[tuple[Path, str]]:
-    if name in NAMES and install.is_complete(name):
+    if is_known(name) and install.is_complete(name):
         yield install.interpreter(name), "bakeoff install"
+    if "@" in name:
+        return  # what else there is may be of any version
     in_tox = Path.cwd() / ".tox" / name / "bin" / "python"
     if Path("backends", "contract.py").is_file() and os.access(in_tox, os.X_OK):
         yield in_tox, ".tox"

@@ -7,8 +7,9 @@ anew. It has the framework, numpy and msgspec: the code itself travels with each
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,15 +17,14 @@ import filelock
 import platformdirs
 from msgspec import Struct
 
-from ...backends import NAMES
 from ...models import InputError
 from . import builds, pythons
 from .process import tethered
 from .pythons import Python
-from .requirements import pins_of, read
+from .requirements import ENVIRONMENTS, environment_of, is_known, pins_of, read
 
-ENVIRONMENTS = (*NAMES, "peers")
 _STAMP = "bakeoff-requirements.txt"
+_NO_WHEEL = re.compile(r"that satisfies the requirement .*\(from versions: (.*)\)")
 
 State = Literal["ready", "stale", "broken", "absent"]
 Progress = Callable[[str], None]
@@ -32,6 +32,10 @@ Progress = Callable[[str], None]
 
 class InstallError(Exception):
     """pip or venv failed; the message says in one line what, and where the log is."""
+
+
+class _NoWheelError(InstallError):
+    """pip found what it was asked for, but not for this Python; the message says what it found."""
 
 
 class Environment(Struct, frozen=True):
@@ -49,7 +53,7 @@ def folder_of_all() -> Path:
 
 def environment(name: str) -> Path:
     """Return the folder of an environment."""
-    return folder_of_all() / name
+    return folder_of_all() / (environment_of(name) if is_known(name) else name)
 
 
 def interpreter(name: str) -> Path:
@@ -74,7 +78,7 @@ def look(name: str) -> Environment:
     if not (stamp.is_file() and interpreter(name).is_file()):
         return Environment(name, "broken")
     then = pins_of(stamp.read_text(encoding="utf-8"))
-    now = read(name).pins if name in ENVIRONMENTS else ()
+    now = read(name).pins if is_known(name) else ()
     if then == now:
         return Environment(name, "ready")
     others = ", ".join(pin for pin in then if pin not in now) or "fewer packages"
@@ -92,6 +96,11 @@ def there() -> list[str]:
     order = {name: i for i, name in enumerate(ENVIRONMENTS)}
     names = [path.name for path in folder_of_all().glob("*/")]
     return sorted(names, key=lambda name: (order.get(name, len(order)), name))
+
+
+def versions_there() -> list[str]:
+    """Return the names of the environments of versions, such as `torch@2.11.0`."""
+    return [name for name in there() if "@" in name and is_known(name)]
 
 
 def install(name: str, progress: Progress, *, cuda: bool = False) -> Path:
@@ -136,7 +145,7 @@ def size(folder: Path) -> int:
 
 
 def _beside(name: str, suffix: str) -> Path:
-    return folder_of_all() / f"{name}.{suffix}"
+    return environment(name).with_name(f"{environment(name).name}.{suffix}")
 
 
 def _is_for_cpus(name: str) -> bool:
@@ -144,30 +153,63 @@ def _is_for_cpus(name: str) -> bool:
 
 
 def _make(name: str, folder: Path, progress: Progress, *, cuda: bool) -> None:
+    """Make an environment by the first Python for which there are wheels of what was asked."""
+    log = _beside(name, "log")
+    tried = []
+    for python in _pythons(name, log, progress):
+        try:
+            return _make_by(python, name, folder, log, progress, cuda=cuda)
+        except _NoWheelError as error:
+            tried.append(f"3.{python.minor}")
+            found = str(error)
+    raise InstallError(
+        f"no wheel of it for Python {', '.join(tried)}, which are here; pip finds {found}; "
+        f"the log is {log}"
+    )
+
+
+def _make_by(
+    python: Python, name: str, folder: Path, log: Path, progress: Progress, *, cuda: bool
+) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     pins = folder / "requirements.txt"
-    log = _beside(name, "log")
     log.write_bytes(b"")
-    python = _python(name, log, progress)
     progress(f"making {folder} with {python}")
     _run([str(python.path), "-m", "venv", str(folder)], log, progress)
     pins.write_text(requirements(name), encoding="utf-8")
     pip = [str(interpreter(name)), "-m", "pip", "install", "--disable-pip-version-check"]
     options = builds.choose(read(name), cuda=cuda).options
-    _run([*pip, "--no-input", *options, "--requirement", str(pins)], log, progress)
+    if "@" in name:  # an old version's source would be built, for minutes, and fail
+        options += ("--only-binary", ":all:")
+    try:
+        _run([*pip, "--no-input", *options, "--requirement", str(pins)], log, progress)
+    except InstallError:
+        shutil.rmtree(folder, ignore_errors=True)
+        if "@" in name and (found := _NO_WHEEL.search(log.read_text(encoding="utf-8"))):
+            raise _NoWheelError(", ".join(found[1].split(", ")[-4:])) from None
+        raise
     pins.rename(folder / _STAMP)
 
 
-def _python(name: str, log: Path, progress: Progress) -> Python:
-    """Return an interpreter to make an environment with; uv, where it is, may have to bring it."""
+def _pythons(name: str, log: Path, progress: Progress) -> Iterator[Python]:
+    """Yield what Pythons there are to make an environment with; uv, where it is, may have to bring
+    one.
+    """
     needed = read(name)
-    if python := next(pythons.fitting(needed), None):
-        return python
+    fitting = list(pythons.fitting(needed))
+    if fitting:
+        yield from fitting if "@" in name else fitting[:1]
+        return
     if uv := pythons.uv():
         between = f">=3.{needed.oldest},<3.{needed.newest + 1}"
-        _run([uv, "python", "install", between], log, progress)
+        try:
+            _run([uv, "python", "install", between], log, progress)
+        except InstallError as error:
+            why = f"it needs {pythons.words(needed)}, and none is here"
+            raise InstallError(f"{why}; {error}") from None
         if python := next(pythons.fitting(needed), None):
-            return python
+            yield python
+            return
         raise InstallError(f"uv brought no {pythons.words(needed)}; the log is {log}")
     get_it = f"{pythons.how_to_get(needed)} && bakeoff install {name}"
     raise InstallError(f"{pythons.lacking(needed)}; run: {get_it}")
@@ -186,4 +228,6 @@ def _run(command: list[str], log: Path, progress: Progress) -> None:
             progress(line.strip())
         process.wait()
     if process.returncode:
-        raise InstallError(f"{' '.join(command[1:4])} failed: {last}; the log is {log}")
+        raise InstallError(
+            f"{Path(command[0]).name} {' '.join(command[1:4])} failed: {last}; the log is {log}"
+        )

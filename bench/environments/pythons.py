@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .process import clean_environment
-from .requirements import Requirements
+from .requirements import NEWEST, OLDEST, Requirements
 
 _NAME = re.compile(r"python3\.(\d+)")
-_ANY = Requirements(pins=(), oldest=11, newest=99)
+_ANY = Requirements(pins=(), oldest=OLDEST, newest=NEWEST)
 _PROBE_SECONDS = 60
 # Debian has Pythons without `ensurepip`, which make no environments.
 _PROBE = """
@@ -58,7 +58,7 @@ def lacking(needed: Requirements) -> str | None:
 def words(needed: Requirements) -> str:
     """Return which Pythons fit: `Python 3.11 to 3.13`."""
     newest = "" if needed.newest == needed.oldest else f" to 3.{needed.newest}"
-    return f"Python 3.{needed.oldest}{newest}"
+    return f"Python 3.{needed.oldest}{' or newer' if needed.newest == NEWEST else newest}"
 
 
 def how_to_get(needed: Requirements) -> str:

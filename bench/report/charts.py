@@ -14,6 +14,7 @@ from typing import Any
 import altair as alt
 from msgspec import Struct
 
+from ...backends import framework
 from ..results.summary import Entry, Summary
 from . import wording
 from .chart_data import panels
@@ -99,18 +100,20 @@ def _series(parts: Sequence[Section]) -> list[list[Series]]:
     """Return the series of each section; one label is drawn alike in all of them."""
     labelled = {label: entry for section in parts for label, entry in section.entries}
     variants = list(dict.fromkeys(map(_execution, labelled.values())))
-    others = dict.fromkeys(e.backend for e in labelled.values() if e.backend not in _COLOURS)
+    kin: dict[str, list[str]] = {}  # framework -> its versions
+    for name in dict.fromkeys(entry.backend for entry in labelled.values()):
+        kin.setdefault(framework(name) or name, []).append(name)
+    others = [name for name in kin if name not in _COLOURS]
     spare = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
-    colours = spare | _COLOURS
-    dashes = dict(zip(labelled, chain([_SOLID], cycle(_DASHES)), strict=False))
-    series = {
-        label: Series(
-            label,
-            _tint(colours[entry.backend], variants.index(_execution(entry))),
-            dashes[label],
-        )
-        for label, entry in labelled.items()
+    drawn = {
+        name: ((spare | _COLOURS)[of], i) for of, them in kin.items() for i, name in enumerate(them)
     }
+    dashes = dict(zip(labelled, chain([_SOLID], cycle(_DASHES)), strict=False))
+    series = {}
+    for label, entry in labelled.items():
+        colour, version = drawn[entry.backend]
+        tint = _tint(colour, version + variants.index(_execution(entry)))
+        series[label] = Series(label, tint, dashes[label])
     return [
         [series[label] for label in dict.fromkeys(label for label, _ in section.entries)]
         for section in parts
@@ -122,8 +125,8 @@ def _execution(entry: Entry) -> tuple[str, ...]:
 
 
 def _tint(colour: str, variant: int) -> str:
-    # A backend keeps its hue; its second execution is lighter, its third lighter still.
-    share = 0.7**variant
+    # A backend keeps its hue; its second execution or version is lighter, its third lighter still.
+    share = max(0.7**variant, 0.25)
     channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(255 - share * (255 - channel)):02X}" for channel in channels)
 

@@ -106,7 +106,7 @@ def races(
             fields += [
                 _pair(task, rival)
                 for task in equal
-                for rival in _rivals(request.rivals, task.backend)
+                for rival in _rivals(request.rivals, task.adapter)
             ]
         elif equal[0].execution.device == "cpu":
             fields.append(equal)
@@ -161,10 +161,10 @@ def race_name(task: Task) -> str:
     return "-".join(map(str, parts))
 
 
-def _rivals(kind: Rivals, backend: str) -> tuple[str, ...]:
-    """Return the modules that a backend's adapter is measured against."""
+def _rivals(kind: Rivals, adapter: str) -> tuple[str, ...]:
+    """Return the modules that an adapter is measured against."""
     folder = files(f"{_ROOT}.bench.rivals.{kind}")
     names = [file.name.removesuffix(".py") for file in folder.iterdir()]
     if kind == "native":
-        return ("native." + backend,) if backend in names else ()
+        return ("native." + adapter,) if adapter in names else ()
     return tuple(f"peers.{name}" for name in sorted(names) if not name.startswith("__"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 import json
 import re
@@ -108,6 +109,18 @@ def test_the_charts_of_the_page_are_data(mixed: Summary) -> None:
     drawn = json.loads(_Page(html.render(mixed)).scripts[1])
     assert [len(row) for row in drawn] == [7, 7]
     assert drawn == _panels(mixed)
+
+
+def test_versions_of_a_framework_share_its_hue_and_are_told_apart() -> None:
+    names = ["torch@2.9.1", "torch@2.13.0", "jax@0.9.2", "torch-a", "mine", "torch"]
+    (plot,) = charts.plots(sections(_summary(*(_row("w", name) for name in names))))
+    drawn = {series.label: series.colour for series in plot.series}
+    hues = {name: colorsys.rgb_to_hls(*bytes.fromhex(drawn[name][1:]))[0] for name in names}
+    of_torch = [name for name in names if name.startswith("torch")]
+    assert all(hues[name] == pytest.approx(hues["torch@2.9.1"], abs=0.01) for name in of_torch)
+    assert abs(hues["jax@0.9.2"] - hues["torch"]) > 0.02
+    assert len(set(drawn.values())) == len(names)
+    assert drawn["torch@2.9.1"] == "#D55E00"
 
 
 def test_markdown_cells_stay_in_their_cells(mixed: Summary) -> None:
