@@ -72,7 +72,7 @@ def _stored() -> Iterator[tuple[str, Path, str]]:
     folders = [
         *(("tools of bakeoff conform", path) for path in data.glob("conformance-tools-*")),
         *((f"cache of {path.name}", path) for path in sorted(cache_folder().glob("*/"))),
-        *(("a run", path.parent) for path in sorted(Path("bakeoff-runs").glob("*/summary.json"))),
+        *(("a run", path) for path in sorted(Path("bakeoff-runs").glob("*/"))),
     ]
     for what, folder in folders:
         yield what, folder, f"rm -r {shlex.quote(str(folder))}"

@@ -21,7 +21,7 @@ from ..environments import builds, machine, pythons
 from ..environments import install as installer
 from ..environments.find import Backend
 from ..environments.process import end_tethered
-from ..environments.requirements import ENVIRONMENTS, environment_of, is_known, read
+from ..environments.requirements import ENVIRONMENTS, Size, environment_of, is_known, read
 
 
 def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
@@ -111,13 +111,11 @@ def _announce(names: Sequence[str], console: Console, cuda: bool) -> None:
         sizes.append(build.size)
         by = str(python) if python else f"{pythons.words(needed)}, which uv will bring"
         _say(console, "; ".join(filter(None, [f"{name}: {by}", size, build.words])))
-    if len(known := [size for size in sizes if size]) > 1:
-        download, disk = sum(s.download for s in known), sum(s.disk for s in known)
-        _say(
-            console,
-            f"in all {download:,} MB to download less what pip has cached, {disk:,} MB in "
-            f"{installer.folder_of_all()}",
-        )
+    if len(sizes) > 1:
+        known = [size for size in sizes if size]
+        least = "" if all(size and size.disk for size in sizes) else "at least "
+        total = Size(sum(s.download for s in known), sum(s.disk or 0 for s in known))
+        _say(console, f"in all {least}{total}, in {installer.folder_of_all()}")
 
 
 def list_environments(console: Console) -> int:

@@ -128,7 +128,9 @@ def find_peers(pythons: Mapping[str, Path]) -> Backend:
     """Find the NumPy backend in the environment of its peers. Raises InputError."""
     python = pythons.get("peers") or install.interpreter("peers")
     if "peers" not in pythons and not install.is_complete("peers"):
-        raise InputError("there is no environment of the peers; run: bakeoff install peers")
+        none = "there is no environment of the peers"
+        reason, fix = _why_none("peers", none, "bakeoff install peers")
+        raise InputError(f"{reason}; run: {fix}")
     if lacking := lacking_modules(python, (*_NEEDED, *_PEERS)):
         raise InputError(
             f"--python peers={python}: this interpreter has no {lacking[0]}; "

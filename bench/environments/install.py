@@ -162,6 +162,7 @@ def _make(name: str, folder: Path, progress: Progress, *, cuda: bool) -> None:
         except _NoWheelError as error:
             tried.append(f"3.{python.minor}")
             found = str(error)
+    found = "none at all: is it the name, or the network?" if found == "none" else found
     raise InstallError(
         f"no wheel of it for Python {', '.join(tried)}, which are here; pip finds {found}; "
         f"the log is {log}"

@@ -26,7 +26,7 @@ ENVIRONMENTS = (*NAMES, "peers")
 OLDEST, NEWEST = 11, 99  # of the Pythons that any version may have wheels for
 _OURS = "msgspec"  # which reads what we write: it is the same in every version
 _PYTHON = re.compile(r"^# Python 3\.(\d+)(?: to 3\.(\d+))?$", re.MULTILINE)
-_SIZE = r"([\d,]+) MB to download, ([\d,]+) MB on disk$"
+_SIZE = r"([\d,]+) MB to download(?:, ([\d,]+) MB on disk)?$"
 _CPU_SIZE = re.compile(f"^# {_SIZE}", re.MULTILINE)
 _GPU_SIZE = re.compile(f"^# for GPUs: {_SIZE}", re.MULTILINE)
 _CPU_INDEX = re.compile(r"^# for CPUs: (\S+)$", re.MULTILINE)
@@ -34,13 +34,14 @@ _FROM = re.compile(r"^# versions from (\S+)$", re.MULTILINE)
 
 
 class Size(Struct, frozen=True):
-    """What an environment takes, in MB."""
+    """What an environment takes, in MB; `disk` is None where it was not measured."""
 
     download: int
-    disk: int
+    disk: int | None
 
     def __str__(self) -> str:
-        return f"{self.download:,} MB to download, {self.disk:,} MB on disk"
+        disk = "" if self.disk is None else f", {self.disk:,} MB on disk"
+        return f"{self.download:,} MB to download{disk}"
 
 
 class Requirements(Struct, frozen=True):
@@ -161,4 +162,11 @@ def _text(name: str) -> str:
 
 def _size(pattern: re.Pattern[str], text: str) -> Size | None:
     match = pattern.search(text)
-    return match and Size(*(int(number.replace(",", "")) for number in match.groups()))
+    if match is None:
+        return None
+    download, disk = match.groups()
+    return Size(_number(download), _number(disk) if disk else None)
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))

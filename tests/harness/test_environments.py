@@ -270,3 +270,18 @@ def test_doctor_says_what_lies_on_the_disk_and_how_to_clear_it(
     (line,) = (line for line in map(str.strip, out.splitlines()) if line.startswith("a run"))
     assert line.split()[2:4] == ["3", "MB"]
     assert line.endswith("rm -r 'bakeoff-runs/of mine'")
+
+
+def test_what_an_install_takes_is_told_before(
+    bakeoff: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "install", lambda name, progress, cuda: Path(name))
+    lines = bakeoff("install", "numpy", "torch").out.splitlines()
+    sizes = [requirements.read(name).size for name in ("numpy", "torch")]
+    assert lines[0].endswith(f"; {sizes[0]}")
+    assert f"; {sizes[1]}; https://download.pytorch.org/whl/cpu cannot be reached" in lines[1]
+    assert lines[2].startswith("in all 236 MB to download, 1,118 MB on disk, in ")
+    lines = bakeoff("install", "numpy", "torch", "--device", "cuda").out.splitlines()
+    assert lines[1].endswith("; 2,758 MB to download; the build for GPUs")
+    assert lines[2].startswith("in all at least 2,775 MB to download")
+    assert bakeoff("install", "--device", "tpu").code == 2
