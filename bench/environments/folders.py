@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...backends import NAMES
+from ...backends import NAMES, framework
 from ...datasets.loading import cache_folder
 from ...models import InputError
 from . import code
-from .find import Backend, find
+from .find import Backend, find, is_alias
 
 
 def remember(content: bytes) -> None:
@@ -90,10 +90,9 @@ def _interpreter(
             f"{then.name}: the adapter {then.adapter} was not chosen on this machine, and is not "
             f"run; start anew with --backend {then.adapter} if you trust it"
         )
-    is_alias = then.adapter in NAMES and then.name != then.adapter
-    if is_alias and then.name not in pythons:
+    if is_alias(then.name) and then.name not in pythons:
         raise InputError(f"{then.name}: give its interpreter: --python {then.name}=PATH")
-    now = find(then.name if is_alias else then.adapter, pythons)
+    now = find(then.name if framework(then.name) == then.adapter else then.adapter, pythons)
     if not now.python:
         raise InputError(f"{then.name}: {now.reason}; run: {now.fix}")
     if now.python != then.python:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bakeoff import backends
-from bakeoff.bench.environments import find, install, pythons
+from bakeoff.bench.environments import find, folders, install, pythons
 from bakeoff.bench.environments.requirements import environment_of, read
+from bakeoff.models import InputError
 
 _MSGSPEC = read("numpy").pins[-1]
 _PINNED = read("numpy").pins[0].replace("==", "@")
@@ -96,6 +97,15 @@ def test_a_version_is_found_in_its_own_environment_alone(home: Path) -> None:
     assert find.find(_PINNED, {}).python == str(pinned)
     given = find.find("numpy@1.2.3", {"numpy@1.2.3": python})
     assert (given.adapter, given.source) == ("numpy", "--python")
+
+
+def test_a_run_from_elsewhere_goes_on_in_the_environment_of_the_version(home: Path) -> None:
+    then = find.Backend(name="numpy@2.1.0", adapter="numpy", python="/elsewhere/bin/python")
+    with pytest.raises(InputError, match=r"run: bakeoff install numpy@2\.1\.0"):
+        folders.interpreters([then], {}, print, own=False)
+    python = _make("numpy@2.1.0")
+    (now,) = folders.interpreters([then], {}, print, own=False)
+    assert (now.name, now.python) == ("numpy@2.1.0", str(python))
 
 
 def test_a_run_goes_by_the_version(bakeoff: Callable[..., Any], home: Path, workload: Path) -> None:
