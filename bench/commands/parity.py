@@ -142,7 +142,8 @@ def _count(certificates: list[Certificate]) -> str:
 
 def _table(certificates: list[Certificate]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("backend", "execution", ""):
+    table.add_column("backend", overflow="fold")  # the name of a version may be long
+    for heading in ("execution", ""):
         table.add_column(heading, no_wrap=True)
     for heading in _HEADINGS.values():
         table.add_column(heading, justify="right", no_wrap=True)
