@@ -10,9 +10,10 @@ from rich.markup import escape
 
 from ...backends import NAMES
 from ...models import InputError
-from ...models.toml import closest
+from ...models.synonyms import closest
 from ..environments import install as installer
 from ..environments.find import Backend
+from ..printing import Screen
 
 
 def install_all(names: tuple[str, ...], console: Console) -> int:
@@ -30,8 +31,7 @@ def install_all(names: tuple[str, ...], console: Console) -> int:
     count = f"{len(ready)} of {len(names)} environments are ready: {', '.join(ready) or 'none'}"
     console.print(count, highlight=False, soft_wrap=True)
     for name, why in failures.items():
-        line = f"bakeoff: {name} could not be installed: {why}"
-        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+        Screen(stderr=True).say(f"bakeoff: {name} could not be installed: {why}")
     return int(bool(failures))
 
 
@@ -54,7 +54,7 @@ def _install_one(name: str, console: Console) -> None:
         python = installer.install(
             name, lambda line: status.update(f"{name}: {escape(line[:100])}")
         )
-    console.print(f"{name}: ready, {python}", highlight=False, soft_wrap=True)
+    console.print(f"{name}: ready, {python}", markup=False, highlight=False, soft_wrap=True)
 
 
 def explained(backend: Backend, failures: Mapping[str, str]) -> Backend:

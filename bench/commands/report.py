@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from ...models import InputError
+from ..printing import write_json
 from ..report import terminal
 from ..report import write as write_reports
 from ..results import storage
@@ -44,8 +43,7 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
     Raises InputError when they cannot be written.
     """
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
-        sys.stdout.flush()
+        write_json(summary)
     else:
         for table in terminal.tables(summary):
             console.print(table)
@@ -63,8 +61,10 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
             f"{' and '.join(missing)} could not be drawn, often for want of memory; once there is "
             f"more: bakeoff report {folder}",
             style="yellow",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )
     if not as_json:
-        console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        page = f"report: {folder / 'report.html'}"
+        console.print(page, markup=False, highlight=False, soft_wrap=True)

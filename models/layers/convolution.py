@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
-
-from msgspec import Meta
+from typing import Literal
 
 from ..initializers import GlorotUniform, Initializer, WeightSpec, Zeros
 from ..shapes import Natural, Padding, PositiveInt, Shape, Size, pair, show
@@ -123,7 +121,7 @@ class ConvTranspose2D(BaseLayer, frozen=True, kw_only=True, tag="conv_transpose2
     kernel_size: Size
     stride: Size = 1
     padding: Padding = 0
-    output_padding: Annotated[int, Meta(ge=0)] = 0
+    output_padding: Natural = 0
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
