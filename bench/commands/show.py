@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
@@ -20,13 +20,12 @@ from ...backends import NAMES
 from ...datasets import CARDS
 from ...datasets.dataset import Card
 from ...models import InputError, Model, Node, cost
-from ...models.initializers import Initializer
 from ...models.layers import Layer
 from ...models.losses import Loss
 from ...models.optimizers import Optimizer
-from ...models.schedules import Schedule
 from ...models.shapes import show
 from ...models.toml import closest
+from ...models.words import Claims, words
 from .. import workload
 from ..environments.find import Backend, describe, find
 from ..worker.describe import Description
@@ -64,15 +63,29 @@ def print_one(name: str, console: Console) -> None:
 
 
 def explain(word: str, console: Console) -> None:
-    """Print the docstring of a spec, which is its norm, and its fields. InputError if unknown."""
-    unions = (Layer, Loss, Optimizer, Schedule, Initializer)
-    specs = {spec.__struct_config__.tag: spec for union in unions for spec in get_args(union)}
-    if word not in specs:
-        raise InputError(f'no construct "{word}": {closest(word, specs)}')
-    console.print(inspect.getdoc(specs[word]), markup=False, highlight=False, soft_wrap=True)
-    lines = [f"  {_field(field)}" for field in msgspec.structs.fields(specs[word])]
-    if lines:
-        console.print("\n".join(["", "Fields:", *lines]), markup=False, highlight=False)
+    """Print the norm of a word, its fields, and what frameworks do. InputError if unknown."""
+    known = words()
+    if word not in known:
+        raise InputError(f'no construct "{word}": {closest(word, known)}')
+    parts = ["\n".join(_norm(norm)) for norm in known[word].norms]
+    if claims := known[word].claims:
+        parts.append("\n".join(["Elsewhere:", *_elsewhere(claims)]))
+    console.print("\n\n".join(parts), markup=False, highlight=False, soft_wrap=True)
+
+
+def _norm(norm: Any) -> list[str]:
+    """Return a docstring and, of a spec, its fields."""
+    fields = msgspec.structs.fields(norm) if isinstance(norm, type) else ()
+    listed = [f"  {_field(field)}" for field in fields]
+    return [str(inspect.getdoc(norm)), *(["", "Fields:", *listed] if listed else [])]
+
+
+def _elsewhere(claims: Claims) -> Iterator[str]:
+    """Yield a line for each claim on a framework; what is not installed has no check."""
+    width = max(map(len, claims))
+    for framework, of_it in claims.items():
+        for claim, check in of_it.items():
+            yield f"  {framework:{width}}  {claim}{'' if check else ' (not checked)'}"
 
 
 def _field(field: FieldInfo) -> str:
