@@ -39,7 +39,7 @@ def reshaped_copy(shape: Shape) -> Callable[..., Tensor]:
 
 
 def hard_sigmoid(F: Any, x: Tensor) -> Tensor:
-    """By `where`; the slope of nd.hard_sigmoid is a float32, and that of `clip` is 1 at its ends."""
+    """By `where`: nd.hard_sigmoid's slope is a float32, and that of `clip` is 1 at its ends."""
     return F.where(F.abs(x) >= 3, x > 0, x / 6 + 0.5)
 
 

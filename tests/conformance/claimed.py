@@ -197,4 +197,4 @@ def _found(check: str, names: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     names = namespace(sys.argv[1])
-    print(json.dumps([_found(check, names) for check in json.load(sys.stdin)]))
+    sys.stdout.write(json.dumps([_found(check, names) for check in json.load(sys.stdin)]))

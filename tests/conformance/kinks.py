@@ -152,24 +152,20 @@ def _dead(case_id: str, optimizer: Optimizer) -> Case:
     return Case(case_id, model_of(layers, VECTOR, optimizer=optimizer))
 
 
-def _still(case_id: str, optimizer: Optimizer) -> Case:
-    """Every gradient is zero: so is their norm."""
+def _still(case_id: str, optimizer: Optimizer, target: float = 0.5) -> Case:
+    """Every gradient is zero, and so is their norm, unless the target is another number."""
     layers = [_head(5), _constant("logits", 2, 0.5)]
-    return _At(case_id, model_of(layers, VECTOR, optimizer=optimizer), 0.5)
+    return _At(case_id, model_of(layers, VECTOR, optimizer=optimizer), target)
 
 
 _RATE = {"learning_rate": 0.125}
 _SMALL = {**_RATE, "epsilon": 2.0**-20}
 _ADAM = {**_SMALL, "beta1": 0.875, "beta2": 1 - 2**-10}  # which float32 holds
 
-# Gradients of zero, one at the limit of its clipping, a rate of zero, and where a schedule goes over
-# into its next part.
+# Gradients of zero, one at the limit of its clipping, a rate of zero, and where a schedule goes
+# over into its next part.
 STEPS_AT_KINKS = [
-    _At(
-        "clip_value-at-its-limit",
-        model_of([_head(5), _constant("logits", 2, 0.5)], VECTOR,
-                 optimizer=SGD(**_RATE, clip_value=0.5)),
-    ),
+    _still("clip_value-at-its-limit", SGD(**_RATE, clip_value=0.5), target=0.0),
     _dead("zero-gradients-sgd", SGD(**_RATE, momentum=0.5, clip_norm=0.25)),
     _dead("zero-gradients-adam", Adam(**_ADAM, clip_value=0.25)),
     _dead("zero-gradients-adamw", AdamW(**_ADAM, weight_decay=0.25)),

@@ -1,8 +1,8 @@
 """Cases made of the table: every layer right behind every one that reshapes.
 
-What reshapes may hand on a view of its input, in another layout than its shape says, and a layer may
-take that for what it is not. One case has many layers, each on a path of its own from the input, so
-that they are compiled at once; a tensor that is wrong has the path in its name.
+What reshapes may hand on a view of its input, in another layout than its shape says, and a layer
+may take that for what it is not. One case has many layers, each on a path of its own from the
+input, so that they are compiled at once; a tensor that is wrong has the path in its name.
 """
 
 from __future__ import annotations

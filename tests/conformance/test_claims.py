@@ -1,6 +1,6 @@
 """Claims: is what `bakeoff explain` says of a framework true of the one that is installed?
 
-`models/claims/` has them, each with its check. They are evaluated in a fresh process, for an adapter
+`models/claims/` has them, each with its check. They are evaluated in a fresh process, as an adapter
 changes what its framework does by default.
 """
 
