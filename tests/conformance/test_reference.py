@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,15 @@ from bakeoff.backends.reference.passes import Pass
 from bakeoff.backends.reference.pooling import max_pool2d
 from bakeoff.bench.parity.rounding import Disturbed, Roundings, disturbed
 from bakeoff.models.init import initial_weights
-from bakeoff.models.layers import AvgPool2D, Conv1D, Conv2D, Dense, Layer, MaxPool2D
+from bakeoff.models.layers import (
+    AvgPool2D,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Embedding,
+    Layer,
+    MaxPool2D,
+)
 from bakeoff.models.losses import MAE, BinaryCrossEntropy, Huber, Loss
 from bakeoff.models.optimizers import SGD, Adagrad, AdamW, Optimizer, RMSprop
 from bakeoff.models.schedules import CosineDecay, ExponentialDecay, Schedule, StepDecay
@@ -25,6 +34,7 @@ from conformance.cases import LAYERS, LOSSES, OPTIMIZERS, Case, model_of
 from conformance.driving import SEED, cast_targets, staged, start
 from conformance.kinks import SLOPES
 from conformance.parity import assert_parity, gamma
+from conformance.reshaped import RESHAPED
 
 # A central difference errs by h² f‴/6 + u f/h; h = ∛u balances the two, leaving about u^(2/3),
 # with f, f‴ and the sum of the two up to some tens here.
@@ -142,6 +152,14 @@ def test_max_pool_gives_the_gradient_of_a_tie_to_the_first() -> None:
     expected = np.zeros((1, 4, 5, 7))
     expected[:, :, 0:4:2, 0:6:2] = 1
     np.testing.assert_array_equal(dx, expected)
+
+
+def test_every_layer_stands_behind_what_reshapes() -> None:
+    """But an embedding, which can only be the first."""
+    for before in ("reshape", "permute"):
+        cases = [case for case in RESHAPED if case.id.endswith(before)]
+        behind = {type(path[-2]) for case in cases for path in case.model.layers[0].paths}
+        assert behind == set(get_args(Layer)) - {Embedding}
 
 
 @pytest.mark.parametrize(("layer", "at", "slope"), SLOPES)
