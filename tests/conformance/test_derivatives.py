@@ -35,9 +35,9 @@ def test_at_kinks_and_behind_reshapes(adapter: Adapter, case: Case, mode: str) -
     _assert_derivatives(adapter, case, "float32", mode)
 
 
-@pytest.mark.parametrize("case", _COMPOSED)
-def test_at_kinks_and_behind_reshapes_in_float64(adapter: Adapter, case: Case) -> None:
-    """Compilation takes its time: it is in the mode that needs none."""
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in KINKS])
+def test_at_kinks_in_float64(adapter: Adapter, case: Case) -> None:
+    """Where formulas may replace native kernels; in one mode, as compilation takes its time."""
     _assert_derivatives(adapter, case, "float64", adapter.MODES[0])
 
 
