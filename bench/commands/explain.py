@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 from msgspec.structs import FieldInfo
@@ -18,6 +18,7 @@ from ...models.losses import Loss
 from ...models.optimizers import Optimizer
 from ...models.schedules import Schedule
 from ...models.synonyms import hint, meant
+from ...models.words import Claims, words
 from .. import workload
 from ..printing import Screen
 from ..worker import metrics
@@ -61,9 +62,11 @@ def _unknown(word: str, known: _Meanings) -> str:
 
 def _meanings() -> _Meanings:
     found: _Meanings = {}
-    for what, union in _CONSTRUCTS.items():
-        for spec in get_args(union):
-            found.setdefault(spec.__struct_config__.tag, {})[what] = _norm(spec)
+    kinds = {spec: what for what, union in _CONSTRUCTS.items() for spec in get_args(union)}
+    for name, word in words().items():
+        texts = [_norm(norm) for norm in word.norms]
+        texts[-1] = "\n".join([texts[-1], *_elsewhere(word.claims)])
+        found[name] = dict(zip((kinds.get(n, "word") for n in word.norms), texts, strict=True))
     for task, names in metrics.METRICS.items():
         for name in names:
             found.setdefault(name, {})["metric"] = f"{task}: {_doc(getattr(metrics, task))}"
@@ -71,13 +74,22 @@ def _meanings() -> _Meanings:
         card = msgspec.structs.asdict(source.card) | {"usage": source.usage}
         lines = (f"{field}: {text}" for field, text in card.items())
         found.setdefault(name, {})["dataset"] = "\n".join(lines)
-    for name, text in _fields():
-        found.setdefault(name, {}).setdefault("field", text)
-    return found
+    return {name: {"field": text} for name, text in _fields()} | found
 
 
-def _norm(spec: type) -> str:
-    lines = [f"  {_field(field)}" for field in msgspec.structs.fields(spec)]
+def _elsewhere(claims: Claims) -> Iterator[str]:
+    """Yield a line for each claim on a framework; what is not installed has no check."""
+    if claims:
+        yield "\nElsewhere:"
+        width = max(map(len, claims))
+    for framework, of_it in claims.items():
+        for claim, check in of_it.items():
+            yield f"  {framework:{width}}  {claim}{'' if check else ' (not checked)'}"
+
+
+def _norm(spec: Any) -> str:
+    fields = msgspec.structs.fields(spec) if isinstance(spec, type) else ()
+    lines = [f"  {_field(field)}" for field in fields]
     return "\n".join([_doc(spec), *(["", "Fields:", *lines] if lines else [])])
 
 
