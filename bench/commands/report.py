@@ -14,12 +14,13 @@ from ..report import write as write_reports
 from ..results import storage
 from ..results.summary import Summary
 from ..training import aggregate
+from ..training.run_folder import OtherVersionError
 
 
 def report(folder: Path, console: Console, *, open_page: bool) -> None:
     """Write the report of a run or a benchmark again; of a run, the summary too."""
     is_run = (folder / "run.toml").exists()
-    summary = aggregate.summarize(folder) if is_run else summary_of(folder)
+    summary = _summarized(folder) if is_run else summary_of(folder)
     show(summary, folder, console, as_json=False)
     if open_page:
         webbrowser.open((folder / "report.html").resolve().as_uri())
@@ -34,7 +35,17 @@ def summary_of(folder: Path) -> Summary:
     is_benchmark = path.exists() and not (folder / "run.toml").exists()
     if is_benchmark or storage.is_current(path):
         return storage.read(path)
-    return aggregate.summarize(folder)
+    return _summarized(folder)
+
+
+def _summarized(folder: Path) -> Summary:
+    """Summarize a run; of one of another version, read its own summary. Raises InputError."""
+    try:
+        return aggregate.summarize(folder)
+    except OtherVersionError:
+        if not (folder / "summary.json").exists():
+            raise
+        return storage.read(folder / "summary.json")
 
 
 def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> None:

@@ -359,3 +359,21 @@ def _alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z" and os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+
+
+def test_a_run_of_another_version_is_reported_from_its_own_summary(
+    bakeoff: Command, workload: Path
+) -> None:
+    bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
+    Path("out/run.toml").write_text(
+        "bakeoff_version = '0.0.1'\nschema_version = 1\n", encoding="utf-8"
+    )
+    before = json.loads(Path("out/summary.json").read_bytes())
+    Path("out/report.html").unlink()
+    assert bakeoff("report", "out").code == 0
+    assert Path("out/report.html").exists()
+    assert json.loads(Path("out/summary.json").read_bytes())["rows"] == before["rows"]
+    refused = bakeoff("run", "--resume", "out")
+    assert (refused.code, "use bakeoff 0.0.1" in refused.err) == (2, True)
+    Path("out/summary.json").unlink()
+    assert "use bakeoff 0.0.1" in bakeoff("report", "out").err
