@@ -26,6 +26,7 @@ import psutil
 
 from ...backends import NAMES
 from ...datasets.loading import cache_folder
+from ...models import sealed
 from ..environments import machine
 from ..environments.code import write_zip
 from ..environments.find import packages
@@ -144,8 +145,8 @@ def _folder() -> Path:
 
 
 def _cached(key: str) -> Certificate | None:
-    with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((_folder() / f"{key}.json").read_bytes(), type=Certificate)
+    with suppress(OSError, ValueError):
+        return sealed.decode((_folder() / f"{key}.json").read_bytes(), Certificate)
     return None
 
 
@@ -154,7 +155,7 @@ def _store(certificate: Certificate) -> None:
     path = _folder() / f"{certificate.key}.json"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.encode(certificate))
+        write_whole(path, sealed.encode(certificate))
 
 
 _Asked = list[tuple[int, Claim]]

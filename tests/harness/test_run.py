@@ -322,19 +322,21 @@ def test_a_disk_that_fills_while_the_run_is_written_leaves_nothing(
     assert sorted(path.name for path in Path().iterdir()) == ["tiny.toml"]
 
 
-def test_a_job_of_another_version_is_not_gone_on_with(
+def test_a_job_without_all_it_was_told_is_told_again(
     bakeoff: Command, workload: Path, fake: Fake
 ) -> None:
-    bakeoff("run", workload, "--backend", fake("raises"), "--seeds", 1, "--output", "out")
+    bakeoff("run", workload, "--backend", fake("recovers"), "--seeds", 1, "--output", "out")
     (job,) = Path("out").glob("jobs/*/*/job.json")
     content = json.loads(job.read_text())
     del content["target_mean"]
     job.write_text(json.dumps(content))
-    outcome = bakeoff("run", "--resume", "out")
-    assert outcome.code == 2
-    assert "target_mean" in outcome.err
-    assert "start a new run" in outcome.err
-    assert bakeoff("report", "out").code == 0
+    said = " ".join(bakeoff("report", "out").out.split())
+    assert "is damaged: job.json: Object missing required field `target_mean`" in said
+    Path("../mended").touch()
+    outcome = bakeoff("run", "--resume", "out", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "is damaged: job.json" in outcome.err
+    assert _rows(outcome)["recovers"]["status"] == "ok"
 
 
 def test_a_disk_that_fills_while_the_report_is_written_keeps_the_records(
