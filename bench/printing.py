@@ -5,18 +5,20 @@ command line.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+_NUMBER = re.compile(r"(?=.*\d)[\W\dex]+")  # digits and signs, 1e-3, 1.5x
 _ENDLESS = 100_000  # characters: what reads a pipe has no edge
 
 
@@ -24,8 +26,8 @@ class Screen(Console):
     """A console for text of anybody's.
 
     What a terminal would obey (escape codes, carriage returns, turns of the writing direction) is
-    shown as �. A pipe gets whole lines. In a terminal that is too narrow text is folded; a column
-    of a table that is right-aligned, or not to be wrapped, stays whole.
+    shown as �. A pipe gets whole lines. In a terminal that is too narrow the text of a table is
+    folded, but no number; a column that is right-aligned, or not to be wrapped, stays whole.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -57,11 +59,17 @@ class Screen(Console):
 
     def _widen(self, table: Table) -> None:
         for column in table.columns:
+            cells = [self._text(cell) for cell in column.cells]
+            title = self._text(column.header)
             if column.justify == "right" or column.no_wrap:
-                measures = [Measurement.get(self, self.options, cell) for cell in column.cells]
-                title = Measurement.get(self, self.options, column.header)
-                least = title.maximum if column.no_wrap else title.minimum
-                column.min_width = max([least, *(measure.maximum for measure in measures)])
+                whole = [*cells, *([title] if column.no_wrap else title.split())]
+            else:
+                words = (word for cell in cells for word in cell.split())
+                whole = [word for word in words if _NUMBER.fullmatch(word)]
+            column.min_width = max(map(cell_len, whole), default=1)
+
+    def _text(self, cell: RenderableType) -> str:
+        return cell.plain if isinstance(cell, Text) else self.render_str(str(cell)).plain
 
 
 def shown(text: str) -> str:

@@ -42,6 +42,8 @@ def decode(file: Path | Traversable, kind: type[T]) -> T:
 
 def _read(file: Path | Traversable) -> bytes:
     try:
+        if isinstance(file, Path) and (file.is_char_device() or file.is_fifo()):
+            raise OSError(0, "it has no end")
         return file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None

@@ -119,6 +119,21 @@ def test_a_narrow_terminal_folds_text_and_no_number() -> None:
     assert "stage3-3a-norm" not in printed  # it was folded
 
 
+def test_a_number_among_words_is_not_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+    for title in ("what", "speed"):
+        table.add_column(title, overflow="fold")
+    table.add_row("a-long-name-that-folds", "1,234,567.25x [1,230,000.5–1,240,000] slower")
+    table.add_row(Text("mnist"), Text("1e-300"))
+    screen = Screen()
+    screen.width = 30
+    screen.print(table)
+    out = capsys.readouterr().out
+    for number in ("1,234,567.25x", "[1,230,000.5–1,240,000]", "1e-300"):
+        assert number in out
+    assert "a-long-name-that-folds" not in out
+
+
 def test_json_is_ascii_and_the_same_under_any_encoding() -> None:
     done = {
         encoding: subprocess.run(
@@ -201,6 +216,16 @@ def test_a_model_whose_name_no_file_can_have(bakeoff: Command, workload: Path) -
     outcome = bakeoff("show", workload)
     assert outcome.code == 2
     assert "cannot be read (embedded null byte)" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["folder.toml", "zero.toml", "pipe.toml"])
+def test_what_is_no_file_is_not_read(bakeoff: Command, home: Path, name: str) -> None:
+    (home / "folder.toml").mkdir()
+    (home / "zero.toml").symlink_to("/dev/zero")
+    os.mkfifo(home / "pipe.toml")
+    outcome = bakeoff("show", name)
+    assert outcome.code == 2
+    assert f"{name}: cannot be read (" in outcome.err
 
 
 def test_a_disk_that_is_full_is_one_line() -> None:
