@@ -7,6 +7,8 @@ everything random, feeds arrays, and owns the clock. What all adapters share sta
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
@@ -176,6 +178,20 @@ def refuse_unsupported(adapter: Adapter, model: Model, execution: Execution) -> 
             reason = adapter.UNSUPPORTED.get(type(spec), "not in this adapter's tables")
         if reason:
             raise Unsupported(f"{place}({spec.__struct_config__.tag}): {reason}")
+
+
+def import_those_there(names: Iterable[str]) -> None:
+    """Import modules of which another version of a framework may lack some, as they are private."""
+    for name in names:
+        if _is_there(name):
+            importlib.import_module(name)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # nor the package that it would be in
+        return False
 
 
 def lowering(specs: Any, functions: Mapping[str, Any]) -> dict[type, Any]:

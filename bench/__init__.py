@@ -6,7 +6,7 @@
     `training`  `timing`      `bakeoff run`, `bakeoff train`; `bakeoff bench`, and its rules
     `parity`  `report`        the ladder and its certificates; a summary as page, picture and text
     `workload`  `checks`      a model, a dataset and how to train it; what several commands check
-    `interrupts`              signals that end a command
+    `interrupts`  `printing`  signals that end a command; how text reaches a terminal or a pipe
     `results`                 the schema of a summary, its statistics
     `environments`            which interpreter, on which machine, and how a process is started
     `worker`                  what runs there: it imports `models`, `backends` and nothing else here

@@ -40,7 +40,7 @@ def command_line() -> str:
 
 def check_execution(device: str, threads: int) -> None:
     """Raise InputError for a device that cannot be, or more threads than there are cores."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device, re.ASCII):
         raise InputError(f'--device "{device}": expected cpu, cuda or cuda:N')
     if threads > (cores := usable_cores()):
         raise InputError(

@@ -9,7 +9,10 @@ What a command needs is imported when it runs: `--help` loads neither NumPy nor 
 from __future__ import annotations
 
 import errno
+import io
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -27,10 +30,18 @@ app = typer.Typer(
 )
 
 
+_LONG = 3000  # characters of a message: beyond is a value of the user's, not what we say of it
+_FOLDERS = ("BAKEOFF_CACHE", "BAKEOFF_DATA", "HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+
+
 def main() -> None:
     """Run the command line and exit."""
     interrupts.listen()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # one may be closed
+            stream.reconfigure(errors="backslashreplace")
     try:
+        _check_texts()
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = interrupts.EXIT_CODE
@@ -43,27 +54,51 @@ def main() -> None:
 
 def _report_error(error: Exception) -> int:
     """Say in one line what was wrong and return the exit code; a bug of ours is raised again."""
-    from rich.console import Console
-
     from ..models import InputError
     from .environments.install import InstallError
+    from .printing import Screen
 
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        error = InputError(f"{error}: free space, and go on")
-    if not isinstance(error, InputError | InstallError | typer.TyperException):
+    screen = Screen(stderr=True)
+    if isinstance(error, OSError) and error.strerror:
+        message = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "; free space, and go on"
+    elif isinstance(error, MemoryError):
+        message = f"this needs more memory than there is; {error}"
+    elif isinstance(error, InputError | InstallError | typer.TyperException):
+        message = getattr(error, "format_message", error.__str__)()
+    else:
         raise error
-    format_message = getattr(error, "format_message", error.__str__)
-    message = " ".join(format_message().split())
-    console = Console(stderr=True)
-    console.print(f"bakeoff: {message}", markup=False, highlight=False, soft_wrap=True)
+    if not message:  # no command was given, and the help was printed
+        return 0
+    message = " ".join(message.split())
+    if len(message) > _LONG:
+        message = f"{message[: _LONG // 2]} [...] {message[-_LONG // 2 :]}"
+    screen.say(f"bakeoff: {message}")
     return 1 if isinstance(error, InstallError) else 2
+
+
+def _check_texts() -> None:
+    """Refuse texts that no file of ours could hold: they are written down with every run."""
+    try:
+        texts = {"the current folder": str(Path.cwd())}
+    except FileNotFoundError:
+        raise typer.TyperException("the current folder is gone; change to another") from None
+    texts |= {f"argument {i}": word for i, word in enumerate(sys.argv[1:], start=1)}
+    texts |= {f"${name}": os.environ[name] for name in _FOLDERS if name in os.environ}
+    for what, text in texts.items():
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise typer.TyperException(f"{what} ({text!r}) is not UTF-8; expected a name that is")
+        is_empty = not text or (text.startswith("--") and text.endswith("="))
+        if is_empty and what.startswith("argument"):
+            raise typer.TyperException(f'{what} ("{text}") is empty; give a value, or leave it out')
 
 
 def _console(as_json: bool = False) -> Any:
     """Return where to print: stdout, which JSON has for itself."""
-    from rich.console import Console
+    from .printing import Screen
 
-    return Console(stderr=as_json)
+    return Screen(stderr=as_json)
 
 
 @app.command(epilog=options.EXAMPLES["run"])
@@ -216,15 +251,17 @@ def uninstall(
 
 @app.command("list", epilog=options.EXAMPLES["list"])
 def list_all(
+    what: options.Listed = None,
     matrix: options.Matrix = False,
+    as_json: options.ListJson = False,
 ) -> None:
     """List workloads, models, datasets, and backends with version, interpreter, devices, modes."""
-    from .commands import show as command
+    from .commands import listing
 
     if matrix:
-        sys.stdout.write(command.support_matrix())
+        sys.stdout.write(listing.support_matrix())
     else:
-        command.print_all(_console())
+        listing.print_all(what, _console(), as_json=as_json)
 
 
 @app.command(epilog=options.EXAMPLES["show"])
@@ -241,9 +278,9 @@ def show(name: options.Shown) -> None:
 @app.command(epilog=options.EXAMPLES["explain"])
 def explain(word: options.Word) -> None:
     """Print a construct's formula, shapes and source, and what each framework does instead."""
-    from .commands import show as command
+    from .commands.explain import explain as explain_word
 
-    command.explain(word, _console())
+    explain_word(word, _console())
 
 
 @app.command(epilog=options.EXAMPLES["parity"])

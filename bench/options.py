@@ -5,6 +5,7 @@ A text that means nothing raises typer.TyperException, which the command line sa
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -16,6 +17,23 @@ def _python(help_text: str) -> Any:
     return Option("--python", metavar="NAME=PATH", help=help_text)
 
 
+def _seconds(help_text: str) -> Any:
+    return Option(metavar="SECONDS", parser=_finite_seconds, help=help_text)
+
+
+def _finite_seconds(text: str | float) -> float:
+    """Return a time; what is no number of it is a bad parameter."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not _SHORTEST <= value <= _LONGEST:
+        raise typer.BadParameter(f'"{text}": expected seconds, {_SHORTEST} or more')
+    return value
+
+
+_SHORTEST, _LONGEST = 0.1, 1e9  # seconds that may be asked for
+_MOST = 2**53  # the greatest integer that JSON holds for every reader
 _INSTEAD = "Instead of the workload's."
 _NAMES_OR_FILES = "Names, or paths of TOML files."
 _NEW_FOLDER = "A new folder; bakeoff-runs/<time> by default."
@@ -41,7 +59,12 @@ Installed = Annotated[
     list[str] | None, Argument(metavar="[BACKEND ...]", help="Whose environments; or `peers`.")
 ]
 Shown = Annotated[str, Argument(metavar="MODEL|WORKLOAD|DATASET|CSV")]
-Word = Annotated[str, Argument(help="A layer, loss, optimizer, schedule, initializer.")]
+Word = Annotated[
+    str, Argument(help="A layer, loss, optimizer, schedule, initializer, field, metric, dataset.")
+]
+Listed = Annotated[
+    str | None, Argument(metavar="[WHAT]", help="workloads, models, datasets or backends.")
+]
 Adapter = Annotated[str, Argument(help="A backend, the path of an adapter (.py), or a module.")]
 Run = Annotated[Path, Argument(metavar="RUN", help="A folder made by bakeoff run.")]
 RunA = Annotated[Path, Argument(metavar="RUN_A", help="A folder made by bakeoff run.")]
@@ -72,14 +95,16 @@ AllEnvironments = Annotated[bool, Option("--all", help="All that there are.")]
 # On what, and how it is trained
 Dataset = Annotated[str | None, Option(help=_INSTEAD)]
 DataDir = Annotated[Path | None, Option(help="Where your MNIST files are; or set BAKEOFF_DATA.")]
-Epochs = Annotated[int | None, Option(min=1, help=_INSTEAD)]
-EpochsInAll = Annotated[int | None, Option(min=1, help="In all; instead of the workload's.")]
-BatchSize = Annotated[int | None, Option(min=1, help=_INSTEAD)]
+Epochs = Annotated[int | None, Option(min=1, max=_MOST, help=_INSTEAD)]
+EpochsInAll = Annotated[
+    int | None, Option(min=1, max=_MOST, help="In all; instead of the workload's.")
+]
+BatchSize = Annotated[int | None, Option(min=1, max=_MOST, help=_INSTEAD)]
 BatchSizes = Annotated[
     str | None, Option(metavar="1,8,64", help="Instead of the workload's; a model's: 64.")
 ]
-Seeds = Annotated[int, Option(min=1, help="How many seeds: 0, 1, ...")]
-Seed = Annotated[int, Option(min=0, help="Of weights and batch order.")]
+Seeds = Annotated[int, Option(min=1, max=1000, help="How many seeds: 0, 1, ...")]
+Seed = Annotated[int, Option(min=0, max=_MOST, help="Of weights and batch order.")]
 Checkpoint = Annotated[Path | None, Option(help="A new file: the training after each epoch.")]
 ResumedRun = Annotated[
     Path | None, Option(metavar="RUN", help="Go on with a run: only what is missing.")
@@ -103,18 +128,18 @@ EitherMode = Annotated[str, Option(help="eager, compiled, or both.")]
 WorkersThreads = Annotated[int, Option(min=1, help="Threads of the worker.")]
 Threads = Annotated[int, Option(min=1, help="Threads of each worker.")]
 SeveralThreads = Annotated[str, Option(metavar="1,2", help="Threads of each worker.")]
-JobTimeout = Annotated[float, Option(min=0.1, help="Seconds that a job may take.")]
-TrainingTimeout = Annotated[float, Option(min=0.1, help="Seconds it may take.")]
-SilenceTimeout = Annotated[float, Option(min=0.1, help="Seconds of silence.")]
+JobTimeout = Annotated[float, _seconds("Seconds that a job may take.")]
+TrainingTimeout = Annotated[float, _seconds("Seconds it may take.")]
+SilenceTimeout = Annotated[float, _seconds("Seconds of silence.")]
 TurnTimeout = Annotated[
-    float, Option(min=0.1, help="Seconds to get ready, for a turn, or to end, of each process.")
+    float, _seconds("Seconds to get ready, for a turn, or to end, of each process.")
 ]
 
 # What is judged and timed
 NoParity = Annotated[
     bool, Option("--no-parity", help="No certificates: speeds are not comparable.")
 ]
-Steps = Annotated[int, Option(min=3, help="Updates that are judged.")]
+Steps = Annotated[int, Option(min=3, max=_MOST, help="Updates that are judged.")]
 NoCache = Annotated[bool, Option("--no-cache", help="Judge everything anew.")]
 SelfTest = Annotated[bool, Option("--self-test", help="Test the comparison itself, with mutants.")]
 Phases = Annotated[str, Option(help="train, infer, or both: train,infer.")]
@@ -142,6 +167,7 @@ ParityFolder = Annotated[
 ]
 Json = Annotated[bool, Option("--json", help="Print summary.json instead.")]
 CertificatesJson = Annotated[bool, Option("--json", help="Print the certificates.")]
+ListJson = Annotated[bool, Option("--json", help="Print it as JSON.")]
 RowsJson = Annotated[bool, Option("--json", help="Print differences, rows and failures as JSON.")]
 Matrix = Annotated[bool, Option("--matrix", help="Print what each backend supports, as Markdown.")]
 OpenPage = Annotated[bool, Option("--open", help="Open the page in a browser.")]
@@ -160,9 +186,10 @@ EXAMPLES = {
     "install": "Examples: `bakeoff install` · `bakeoff install torch peers` · "
     "`bakeoff install jax@0.9.2 keras@3.11.3 keras@tensorflow-2.20.0` · `bakeoff install --list`",
     "uninstall": "Examples: `bakeoff uninstall torch` · `bakeoff uninstall --all`",
-    "list": "Examples: `bakeoff list` · `bakeoff list --matrix`",
+    "list": "Examples: `bakeoff list` · `bakeoff list models --json` · `bakeoff list --matrix`",
     "show": "Examples: `bakeoff show lenet5` · `bakeoff show my.toml` · `bakeoff show houses.csv`",
-    "explain": "Examples: `bakeoff explain adam` · `bakeoff explain batch_norm`",
+    "explain": "Examples: `bakeoff explain adam` · `bakeoff explain nn.Linear` · "
+    "`bakeoff explain accuracy`",
     "parity": "Examples: `bakeoff parity` · "
     "`bakeoff parity lenet5 --backend torch,keras --dtype float32` · "
     "`bakeoff parity lenet5 --python torch-a=OLD --python torch-b=NEW`",
@@ -246,7 +273,7 @@ def _single(option: str, chosen: tuple[Any, ...], value: str) -> Any:
 def numbers(option: str, value: str) -> tuple[int, ...]:
     """Return the numbers of a list with commas, each 1 or more."""
     parts = split(option, value)
-    if wrong := [part for part in parts if not part.isdecimal() or int(part) < 1]:
+    if wrong := [p for p in parts if not re.fullmatch("0*[1-9][0-9]{0,14}", p)]:
         raise typer.TyperException(
             f'{option} "{wrong[0]}": expected numbers of 1 or more, such as 1,8,64'
         )
@@ -262,8 +289,16 @@ def interpreters(values: list[str] | None) -> dict[str, Path]:
             raise typer.TyperException(
                 f'--python "{value}": expected NAME=PATH, such as torch=/opt/venv/bin/python'
             )
-        paths[name] = Path(path).expanduser().absolute()
+        paths[name] = _expanded(path).absolute()
     return paths
+
+
+def _expanded(path: str) -> Path:
+    """Return the path with `~` as the user's folder; as it is, if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def given(context: typer.Context) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +19,9 @@ from ..datasets.dataset import Dataset
 from ..models import InputError, Model
 from ..models.layers import Name
 from ..models.losses import BinaryCrossEntropy
-from ..models.shapes import Finite, PositiveInt, show
-from ..models.toml import closest, decode
+from ..models.shapes import Finite, PositiveInt, Shape, show
+from ..models.synonyms import closest
+from ..models.toml import decode
 from .results.summary import WorkloadFacts
 from .worker.metrics import LOWER_IS_BETTER, METRICS
 
@@ -112,15 +114,18 @@ def check(workload: Workload, dataset: Dataset) -> None:
     if model.input != dataset.input_shape:
         raise InputError(
             f"{place}: the model's input is {show(model.input)}, the dataset gives "
-            f"{show(dataset.input_shape)}; change `input` in the model, or the dataset"
+            f"{show(dataset.input_shape)}; {_fitting(model.input, dataset.input_shape)}"
         )
     if model.loss.task != dataset.task:
         tag = model.loss.__struct_config__.tag
-        raise InputError(f"{place}: {tag} is for {model.loss.task}, the dataset is {dataset.task}")
+        raise InputError(
+            f"{place}: {tag} is for {model.loss.task}, the dataset is {dataset.task}; "
+            f"write {_losses(dataset)}{_other_task(dataset)}"
+        )
     if workload.metric not in METRICS[dataset.task]:
         raise InputError(
             f"{place}: metric {workload.metric} is not for {dataset.task}; "
-            f"expected one of {', '.join(METRICS[dataset.task])}"
+            f"expected one of {', '.join(METRICS[dataset.task])}{_other_task(dataset)}"
         )
     _check_output(model, dataset, place)
     _check_ids(model, dataset, place)
@@ -133,7 +138,11 @@ def check(workload: Workload, dataset: Dataset) -> None:
 
 def warnings(workload: Workload, dataset: Dataset) -> list[str]:
     """Return what a user should know of a workload and its data, a line each."""
-    return [f"{workload.name}: {line}" for line in dataset.notes]
+    two_values = dataset.task == "regression" and len(np.unique(dataset.train.y)) == 2
+    of_data = [f"the target has 2 values{_other_task(dataset)}"] if two_values else []
+    return [
+        f"{workload.name}: {line}" for line in [*workload.model.warnings, *of_data, *dataset.notes]
+    ]
 
 
 def facts(workload: Workload, dataset: Dataset) -> WorkloadFacts:
@@ -156,6 +165,7 @@ def facts(workload: Workload, dataset: Dataset) -> WorkloadFacts:
         lower_is_better=workload.metric in LOWER_IS_BETTER,
         target=workload.target,
         model_sha256=model_sha256(workload.model),
+        warnings=warnings(workload, dataset),
     )
 
 
@@ -178,6 +188,32 @@ def _said(part: Any) -> Any:
         if (value := getattr(part, field.name)) != field.default
     }
     return said | {"type": part.__struct_config__.tag}
+
+
+def _fitting(wanted: Shape, given: Shape) -> str:
+    """Say how an input of one shape is made to fit data of another."""
+    if len(wanted) == 3 and wanted[-1:] + wanted[:-1] == given:
+        return f"channels come first: write input = {show(given)}"
+    if prod(wanted) == prod(given):
+        reshape = f'{{ type = "reshape", shape = {show(wanted)} }}'
+        return f"write input = {show(given)}, and {reshape} as the first layer"
+    return "change `input` in the model, or the dataset"
+
+
+def _losses(dataset: Dataset) -> str:
+    if dataset.task == "regression":
+        return "mse, mae or huber"
+    binary = ", or binary_cross_entropy with 1 output" if dataset.num_classes == 2 else ""
+    return f"softmax_cross_entropy with {dataset.num_classes} outputs{binary}"
+
+
+def _other_task(dataset: Dataset) -> str:
+    """Say of a table of the user's own how its target is read as the other thing."""
+    if not dataset.name.startswith("csv:"):
+        return ""
+    if dataset.task == "regression":
+        return "; the target is read as numbers: of classes, write task=classification beside it"
+    return "; the target is read as classes: of numbers, write task=regression beside it"
 
 
 def _check_output(model: Model, dataset: Dataset, place: str) -> None:

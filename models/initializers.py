@@ -71,7 +71,7 @@ class Normal(_Initializer, frozen=True, tag="normal"):
 class TruncatedNormal(_Initializer, frozen=True, tag="truncated_normal"):
     """w ~ N(mean, std²), drawn again while |w - mean| > 2 std.
 
-    `std` is that of the normal before the cut, as in Keras; the draws' own is 0.880 std.
+    `std` is that of the normal before the cut; the draws' own is 0.880 std.
     """
 
     mean: Finite = 0.0
@@ -92,24 +92,21 @@ class GlorotUniform(_Initializer, frozen=True, tag="glorot_uniform"):
 
 
 class GlorotNormal(_Initializer, frozen=True, tag="glorot_normal"):
-    """w ~ N(0, 2 / (fan_in + fan_out)). Also called Xavier. Keras draws it truncated."""
+    """w ~ N(0, 2 / (fan_in + fan_out)). Also called Xavier. Not truncated."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _normal(rng, weight.shape, 2 / (weight.fan_in + weight.fan_out))
 
 
 class HeUniform(_Initializer, frozen=True, tag="he_uniform"):
-    """w ~ U(-a, a), a = √(6 / fan_in). Also called Kaiming (He et al. 2015).
-
-    PyTorch's own default, `kaiming_uniform_(a=√5)`, is a = √(1 / fan_in): that is not this one.
-    """
+    """w ~ U(-a, a), a = √(6 / fan_in). Also called Kaiming (He et al. 2015)."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _uniform(rng, weight.shape, 2 / weight.fan_in)
 
 
 class HeNormal(_Initializer, frozen=True, tag="he_normal"):
-    """w ~ N(0, 2 / fan_in). Also called Kaiming (He et al. 2015). Keras draws it truncated."""
+    """w ~ N(0, 2 / fan_in). Also called Kaiming (He et al. 2015). Not truncated."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _normal(rng, weight.shape, 2 / weight.fan_in)
@@ -123,7 +120,7 @@ class LecunUniform(_Initializer, frozen=True, tag="lecun_uniform"):
 
 
 class LecunNormal(_Initializer, frozen=True, tag="lecun_normal"):
-    """w ~ N(0, 1 / fan_in) (LeCun et al. 1998, Efficient BackProp). Keras draws it truncated."""
+    """w ~ N(0, 1 / fan_in) (LeCun et al. 1998, Efficient BackProp). Not truncated."""
 
     def draw(self, rng: np.random.Generator, weight: WeightSpec) -> np.ndarray:
         return _normal(rng, weight.shape, 1 / weight.fan_in)

@@ -25,7 +25,7 @@ class _Loss(Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
 
 
 class MSE(_Loss, frozen=True, tag="mse"):
-    """L = mean over all elements of (z - y)². z, y: [N, K]. Gluon's L2Loss is half of it."""
+    """L = mean over all elements of (z - y)². z, y: [N, K]."""
 
 
 class MAE(_Loss, frozen=True, tag="mae"):
@@ -35,7 +35,7 @@ class MAE(_Loss, frozen=True, tag="mae"):
 class Huber(_Loss, frozen=True, tag="huber"):
     """L = mean of d²/2 if |d| <= delta else delta·(|d| - delta/2), d = z - y. z, y: [N, K].
 
-    Huber 1964. PyTorch's smooth_l1 is this divided by delta; Paddle's smooth_l1 is this.
+    Huber 1964.
     """
 
     delta: PositiveFloat = 1.0
@@ -45,7 +45,6 @@ class SoftmaxCrossEntropy(_Loss, frozen=True, tag="softmax_cross_entropy"):
     """L = mean over n of log Σ_k exp z[n, k] - Σ_k q[n, k] z[n, k]. z: [N, C], y: [N] labels.
 
     q is 1 - s + s / C at the label, s / C elsewhere, s = `label_smoothing` (Szegedy et al. 2016).
-    Paddle on the CPU caps the loss of a sample at 64. Keras on probabilities clips at 1e-7.
     """
 
     label_smoothing: Fraction = 0.0

@@ -11,17 +11,20 @@ from typing import Annotated, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+from .endings import ending_warning
 from .errors import InputError
 from .initializers import WeightSpec
 from .layers import Embedding, Layer, Name
 from .losses import Loss
 from .optimizers import Optimizer
-from .shapes import PositiveInt, Shape
-from .toml import closest, decode
+from .shapes import PositiveInt, Shape, show
+from .synonyms import closest
+from .toml import decode
 
 AnyLayer = TypeVar("AnyLayer", bound=Layer, covariant=True)
 
 _ZOO = files(__package__) / "zoo"
+_DEEPEST = 32  # what every framework and every reader of JSON can follow
 
 
 class Node(Struct, Generic[AnyLayer], frozen=True):
@@ -88,6 +91,8 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
+        if (depth := _depth(self.layers)) > _DEEPEST:
+            raise ValueError(f"layers are nested {depth} deep, expected {_DEEPEST} at most")
         keys = [node.key for node in self.walk()]
         if twice := {key for key in keys if keys.count(key) > 1}:
             raise ValueError(f'two layers are named "{min(twice)}"; names must be unique')
@@ -96,7 +101,12 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
     @cached_property
     def nodes(self) -> tuple[Node[Layer], ...]:
         """The layers in order, each with its key and shapes."""
-        return _resolve(self.layers, self.input, "layers", needs_input_gradient=False)
+        try:
+            return _resolve(self.layers, self.input, "layers", needs_input_gradient=False)
+        except ValueError as error:
+            if not (remark := _channels_last(self.input)):
+                raise
+            raise ValueError(f"{error}; {remark}") from None
 
     @cached_property
     def trainable(self) -> list[str]:
@@ -126,6 +136,12 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
         return min((layer.vocabulary_size for layer in fed), default=0)
 
     @property
+    def warnings(self) -> list[str]:
+        """What the model can do and hardly means, a line each: what is computed, what to write."""
+        found = ending_warning([(node.key, node.layer) for node in self.nodes], self.loss)
+        return [line for line in (_channels_last(self.input), found) if line]
+
+    @property
     def cost(self) -> Cost:
         """The sum of all layers' costs."""
         return sum((cost(node) for node in self.walk()), start=Cost(0, 0, 0))
@@ -150,6 +166,22 @@ def read(name: str) -> Model:
 def zoo() -> list[str]:
     """Return the names of the models that come with bakeoff."""
     return sorted(file.name.removesuffix(".toml") for file in _ZOO.iterdir())
+
+
+def _channels_last(shape: Shape) -> str:
+    """Say of a shape like [28, 28, 1] how it is read; nothing of another."""
+    if len(shape) != 3 or shape[2] not in (1, 3) or min(shape[:2]) < 8:
+        return ""
+    height, width, channels = shape
+    return (
+        f"input {show(shape)} is read as {height} channels of {width} by {channels}: channels come "
+        f"first; write {show((channels, height, width))}"
+    )
+
+
+def _depth(layers: tuple[Layer, ...]) -> int:
+    inner = [branch for layer in layers for branch in layer.branches().values()]
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _resolve(

@@ -1,7 +1,8 @@
 """The optimizers: one frozen Struct each. g is the gradient of the mean loss, t = 1, 2, ... counts.
 
 Every step: g of all weights is clipped, then g ← g + weight_decay·w where the decay is coupled (L2;
-it falls on every weight, biases included), then the formula with η, the rate of this step.
+it falls on every weight, biases included), then the formula with η, the rate of this step. A
+decoupled decay, which adamw alone has, is w ← w - η weight_decay·w, and does not enter the slots.
 `slots()` names the state kept per weight, zero before the first step. `rate(t)` is η.
 """
 
@@ -16,8 +17,6 @@ from .shapes import Fraction, NonNegativeFloat, PositiveFloat
 class _Optimizer(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
     """`clip_value` c: g ← min(max(g, -c), c), each element. `clip_norm` c: g ← g·min(1, c / ‖g‖),
     ‖g‖ over all weights together (Pascanu et al. 2013); after clip_value, if both are given.
-
-    PyTorch divides by ‖g‖ + 1e-6. Keras' `clipnorm` and Paddle's ClipGradByNorm are per weight.
     """
 
     learning_rate: PositiveFloat
@@ -32,9 +31,8 @@ class _Optimizer(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unk
 
 class SGD(_Optimizer, frozen=True, kw_only=True, tag="sgd"):
     """v ← momentum·v + g; w ← w - η u; u is g without momentum, v with it, and g + momentum·v with
-    nesterov. Slot: `velocity`, with momentum only. The decay is coupled.
-
-    Keras and MXNet keep the rate inside v, which differs as soon as the rate changes.
+    nesterov. Slot: `velocity`, with momentum only. The decay is coupled. To keep the rate inside v,
+    as some do, differs as soon as the rate changes.
     """
 
     momentum: Fraction = 0.0
@@ -61,10 +59,9 @@ class _Adam(_Optimizer, frozen=True, kw_only=True):
 class Adam(_Adam, frozen=True, kw_only=True, tag="adam"):
     """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - η m̂ / (√v̂ + epsilon).
 
-    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ) (Kingma & Ba 2015, algorithm 1). Slots: `m`, `v`. The
-    decay is coupled; Keras' own is not. Keras and MXNet use the paper's closing form, whose epsilon
-    is larger by 1 / √(1 - β₂ᵗ); they also round the betas to float32,
-    and so do Paddle and optax.
+    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ) (Kingma & Ba 2015, algorithm 1; the form that closes
+    their section 2 has an epsilon that is larger by 1 / √(1 - β₂ᵗ)). Slots: `m`, `v`. The decay is
+    coupled.
     """
 
     weight_decay: NonNegativeFloat = 0.0
@@ -74,17 +71,16 @@ class AdamW(_Adam, frozen=True, kw_only=True, tag="adamw"):
     """w ← w - η weight_decay·w, then Adam without coupled decay (Loshchilov & Hutter 2019).
 
     The paper decays by the schedule's multiplier alone, frameworks by the rate, as here. The decay
-    falls on every weight. Its default: PyTorch, Paddle 0.01, Keras 0.004, optax 1e-4.
+    falls on every weight.
     """
 
     weight_decay: NonNegativeFloat = 0.01
 
 
 class RMSprop(_Optimizer, frozen=True, kw_only=True, tag="rmsprop"):
-    """s ← rho s + (1 - rho) g²; w ← w - η g / √(s + epsilon) (Tieleman & Hinton 2012). Slot: `s`.
+    """s ← rho s + (1 - rho) g²; w ← w - η g / √(s + epsilon) (Tieleman & Hinton 2012).
 
-    PyTorch: the epsilon stands outside the root, rho (alpha) is 0.99. Keras 0.9, 1e-7; Paddle 0.95,
-    1e-6; MXNet, optax 0.9, 1e-8.
+    Slot: `s`.
     """
 
     rho: Fraction = 0.9
@@ -96,10 +92,9 @@ class RMSprop(_Optimizer, frozen=True, kw_only=True, tag="rmsprop"):
 
 
 class Adagrad(_Optimizer, frozen=True, kw_only=True, tag="adagrad"):
-    """s ← s + g²; w ← w - η g / √(s + epsilon) (Duchi et al. 2011). Slot: `s`.
+    """s ← s + g²; w ← w - η g / √(s + epsilon) (Duchi et al. 2011, with δ outside the root).
 
-    PyTorch and Paddle: the epsilon stands outside the root, as in the paper. Keras and optax start
-    s at 0.1.
+    Slot: `s`.
     """
 
     epsilon: PositiveFloat = 1e-7

@@ -15,9 +15,8 @@ from .shapes import Natural, PositiveFloat, PositiveInt
 
 
 class _Schedule(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
-    """With `warmup_steps` w, factor(t) is (t + 1) / w for t < w, and the shape begins at t = w.
-
-    Keras' and Paddle's own warm-ups start at 0, and waste the first step.
+    """With `warmup_steps` w, factor(t) is (t + 1) / w for t < w, and the shape begins at t = w,
+    where its own t is 0. A warm-up from 0 would waste the first step.
     """
 
     warmup_steps: Natural = 0
@@ -58,8 +57,7 @@ class ExponentialDecay(_Schedule, frozen=True, kw_only=True, tag="exponential"):
 class CosineDecay(_Schedule, frozen=True, kw_only=True, tag="cosine"):
     """factor(t) = (1 + cos(π min(t, steps) / steps)) / 2, and so 0 from t = steps on.
 
-    Loshchilov & Hutter 2017, without restarts. PyTorch's and Paddle's climb again after `steps`;
-    MXNet's is one step ahead.
+    Loshchilov & Hutter 2017, without restarts.
     """
 
     steps: PositiveInt

@@ -8,8 +8,8 @@ from msgspec import Meta
 
 Shape = tuple[int, ...]  # of one sample: the batch axis is never written
 
-PositiveInt = Annotated[int, Meta(ge=1)]
-Natural = Annotated[int, Meta(ge=0)]
+PositiveInt = Annotated[int, Meta(ge=1, le=2**53)]  # what JSON holds for every reader
+Natural = Annotated[int, Meta(ge=0, le=2**53)]
 # Bounded above so that an infinity is refused; Meta takes no infinite bound.
 PositiveFloat = Annotated[float, Meta(gt=0, le=1e30)]
 NonNegativeFloat = Annotated[float, Meta(ge=0, le=1e30)]

@@ -6,7 +6,6 @@ own: a layer function computes its output by `jax.nn` and `lax`, and autodiff do
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
@@ -21,6 +20,7 @@ from ..contract import (
     Mode,
     Weights,
     cpu_and_cuda,
+    import_those_there,
     refuse_unsupported,
 )
 from .layers import LAYERS
@@ -70,9 +70,8 @@ def build(
 
 def preload(mode: Mode) -> None:
     """Import what JAX (0.10) imports when it first asks for devices, and lowers an operation."""
-    for name in ("jax.experimental.multihost_utils", "jaxlib.mlir.dialects.mhlo",
-                 "jaxlib.mlir.dialects.builtin"):  # fmt: skip
-        importlib.import_module(name)
+    dialects = ("jaxlib.mlir.dialects.mhlo", "jaxlib.mlir.dialects.builtin")
+    import_those_there(["jax.experimental.multihost_utils", *dialects])
 
 
 def settings(execution: Execution) -> dict[str, str]:

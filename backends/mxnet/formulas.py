@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mxnet import nd
@@ -32,9 +33,14 @@ def global_avg_pool2d(F: Any, x: Tensor) -> Tensor:
     return F.mean(x, axis=(2, 3))
 
 
+def reshaped_copy(shape: Shape) -> Callable[..., Tensor]:
+    """By the operator; the method gives a view, whose gradient max pooling gets wrong (1.9.1)."""
+    return lambda F, x: F.reshape(x, shape=(-1, *shape))
+
+
 def hard_sigmoid(F: Any, x: Tensor) -> Tensor:
-    """By `clip`; the slope of nd.hard_sigmoid is a float32."""
-    return F.clip(x / 6 + 0.5, 0, 1)
+    """By `where`: nd.hard_sigmoid's slope is a float32, and that of `clip` is 1 at its ends."""
+    return F.where(F.abs(x) >= 3, x > 0, x / 6 + 0.5)
 
 
 def softplus(F: Any, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -399,7 +400,15 @@ def lower(nodes: Sequence[Node[layers.Layer]]) -> tuple[_Sequence, dict[str, glu
     """Return the native network of `nodes`, and its parameters by canonical name."""
     blocks: dict[str, gluon.HybridBlock] = {}
     parameters: dict[str, gluon.Parameter] = {}
-    for node in nodes:
+    for node, after in zip_longest(nodes, nodes[1:]):
         blocks[node.key], variables = LAYERS[type(node.layer)](node)
+        if isinstance(node.layer, layers.Reshape) and after and _begins_with_max_pool2d(after):
+            blocks[node.key] = nn.HybridLambda(formulas.reshaped_copy(node.output_shape))
         parameters |= by_name(node, variables)
     return _Sequence(blocks), parameters
+
+
+def _begins_with_max_pool2d(node: Node[layers.Layer]) -> bool:
+    """Whether its input is that of a max_pool2d, itself or as the first of a branch."""
+    firsts = (inner[0] for inner in node.branches.values() if inner)
+    return isinstance(node.layer, layers.MaxPool2D) or any(map(_begins_with_max_pool2d, firsts))

@@ -6,7 +6,6 @@ What is by formula instead stands in `formulas` and, in float64, in `float64`.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import sys
@@ -30,6 +29,7 @@ from ..contract import (
     Mode,
     Weights,
     cpu_and_cuda,
+    import_those_there,
     refuse_unsupported,
 )
 from . import float64, formulas
@@ -64,11 +64,11 @@ _GPU_FLAGS = {"FLAGS_cudnn_exhaustive_search": False}
 
 def preload(mode: Mode) -> None:
     """Import what Paddle (3.3) imports at its first update, and dy2static at its first graph."""
-    importlib.import_module("paddle.optimizer.fusion_utils")
-    importlib.import_module("paddle.distributed.auto_parallel.fully_shard_fusion")
+    import_those_there(
+        ["paddle.optimizer.fusion_utils", "paddle.distributed.auto_parallel.fully_shard_fusion"]
+    )
     if mode == "compiled":
-        for name in ("paddle.jit.dy2static.parameter_recorder", *_WALKED):
-            importlib.import_module(name)
+        import_those_there(["paddle.jit.dy2static.parameter_recorder", *_WALKED])
         inspect.getmembers(np)  # NumPy loads its submodules when asked for them
 
 

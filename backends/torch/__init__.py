@@ -24,6 +24,7 @@ from ..contract import (
     Unsupported,
     Weights,
     cpu_and_cuda,
+    import_those_there,
     refuse_unsupported,
 )
 from .layers import LAYERS
@@ -116,8 +117,7 @@ def build(
 
 def preload(mode: Mode) -> None:
     """Import what `torch.optim` imports at its first optimizer, and Inductor at its first graph."""
-    for name in _LAZY[mode]:
-        importlib.import_module(name)
+    import_those_there(_LAZY[mode])
     if mode == "compiled":
         torch._dynamo.list_backends()
         torch._inductor.codegen.common.init_backend_registration()

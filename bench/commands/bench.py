@@ -54,7 +54,7 @@ from ..worker.records import Record, ending
 from ..worker.task import Task
 from .report import show
 from .run import RESUMED
-from .warn import tell
+from .warn import nothing_of, tell, warn
 
 
 def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
@@ -68,6 +68,8 @@ def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
     check_output(request.output)
     check_unique(list(request.names), "workload")
     works = [find(name, request.data_dir) for name in request.names]
+    for work in works:
+        warn(work.facts.warnings, console)
     backends = list(_backends(request, console))
     if not backends:
         raise InputError("no backend can run; run: bakeoff install")
@@ -128,7 +130,8 @@ def _bench(
 ) -> int:
     """Certify, time and report what is not there yet; return the exit code."""
     output = request.output.resolve()
-    console.print(f"benchmark folder: {output}", highlight=False, soft_wrap=True)
+    words = f"benchmark folder: {output}"
+    console.print(words, markup=False, highlight=False, soft_wrap=True)
     how_far = read_session(output)
     certificates: Certificates = {}
     interrupted = False
@@ -137,7 +140,8 @@ def _bench(
         _time(field, output, how_far, request, console)
     except KeyboardInterrupt:
         if not any(race.was_run for race in field):
-            console.print(f"go on with: bakeoff bench --resume {output}", soft_wrap=True)
+            words = f"go on with: bakeoff bench --resume {output}"
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
             raise
         interrupted = True
     found: dict[str, Audits] = {}
@@ -151,6 +155,8 @@ def _bench(
         console.print(
             f"interrupted: {done} of {cases} cases were timed; "
             f"go on with: bakeoff bench --resume {output}",
+            markup=False,
+            highlight=False,
             soft_wrap=True,
         )
     return interrupts.EXIT_CODE if interrupted else _exit_code(summary)
@@ -301,10 +307,16 @@ def _ending_words(journal: list[Record]) -> str:
 
 
 def _exit_code(summary: Summary) -> int:
-    """Return 1 if a case failed, or a certificate or an audit, or none was measured."""
+    """Return 1 if a case failed, a certificate or an audit, or if no backend was measured on a
+    workload and device, which is said.
+    """
     failed = any(
         m.status in ("failed", "timeout", "interrupted")
         or (m.status == "ok" and m.parity is not None and not m.comparable)
         for m in summary.measurements
     )
-    return int(failed or all(m.status != "ok" for m in summary.measurements))
+    nothing = nothing_of(
+        (f"{m.workload} on {m.device}", m.backend, "" if m.status == "ok" else m.reason or m.status)
+        for m in summary.measurements
+    )
+    return int(failed or nothing)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations, groupby, zip_longest
 from pathlib import Path
 from statistics import median
 
-import msgspec
 from msgspec import Struct
 from rich import box
 from rich.console import Console
@@ -17,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...models import InputError
+from ..printing import write_json
 from ..report import formatting
 from ..report.wording import listing, numbered, plain
 from ..results import speeds
@@ -80,7 +79,7 @@ def compare(
         failures=list(_failures(rows, limit)),
     )
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(outcome)).decode() + "\n")
+        write_json(outcome)
     else:
         _print(outcome, console)
     return int(bool(outcome.failures))

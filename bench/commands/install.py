@@ -16,12 +16,13 @@ from rich.table import Table
 
 from ...backends import NAMES
 from ...models import InputError
-from ...models.toml import closest
+from ...models.synonyms import closest
 from ..environments import builds, machine, pythons
 from ..environments import install as installer
 from ..environments.find import Backend
 from ..environments.process import end_tethered
 from ..environments.requirements import ENVIRONMENTS, Size, environment_of, is_known, read
+from ..printing import Screen
 
 
 def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
@@ -35,8 +36,7 @@ def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
     count = f"{len(ready)} of {len(names)} environments are ready: {', '.join(ready) or 'none'}"
     _say(console, count)
     for name, why in failures.items():
-        line = f"bakeoff: {name} could not be installed: {why}"
-        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+        Screen(stderr=True).say(f"bakeoff: {name} could not be installed: {why}")
     return int(bool(failures))
 
 

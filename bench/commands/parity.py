@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -29,7 +28,9 @@ from ..parity.certify import certify
 from ..parity.judge import Claim
 from ..parity.ladder import RungName
 from ..parity.noise import MULTIPLE
+from ..printing import write_json
 from ..worker.evidence import Probe
+from .warn import nothing_of, warn
 
 _HEADINGS: dict[RungName, str] = {  # in 80 characters; `weights` is equal or a failure
     "forward": "forward",
@@ -65,6 +66,8 @@ def run(request: ParityRequest, console: Console, *, as_json: bool) -> int:
     if request.output:
         check_output(request.output)
     asked = {name: probe(name, request.steps, request.data_dir) for name in request.names}
+    for name, judged in asked.items():
+        warn((f"{name}: {line}" for line in judged.model.warnings), console)
     tell = partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
     backends = list(find_all(request.backends, request.pythons, tell))
     claims = [
@@ -77,8 +80,7 @@ def run(request: ParityRequest, console: Console, *, as_json: bool) -> int:
     began = monotonic()
     certificates = _certify(claims, request, console)
     if as_json:
-        text = msgspec.json.format(msgspec.json.encode(certificates))
-        sys.stdout.write(text.decode() + "\n")
+        write_json(certificates)
     else:
         _print(certificates, console)
         spent = monotonic() - began
@@ -86,7 +88,11 @@ def run(request: ParityRequest, console: Console, *, as_json: bool) -> int:
     if request.output:
         _write(certificates, request.output, console)
     verdicts = {certificate.verdict for certificate in certificates}
-    return int(bool(verdicts & {"fail", "error"}) or "pass" not in verdicts)
+    nothing = nothing_of(
+        (c.model, c.backend, "" if c.verdict in ("pass", "fail") else c.reason or c.verdict)
+        for c in certificates
+    )
+    return int(nothing or bool(verdicts & {"fail", "error"}))
 
 
 def self_test(console: Console) -> int:
@@ -199,4 +205,4 @@ def _write(certificates: list[Certificate], output: Path, console: Console) -> N
             f"{output} cannot be written ({error.strerror}); choose another folder with --output"
         ) from None
     made = f"certificates and plot: {output.resolve()}, {datetime.now():%H:%M:%S}"
-    console.print(made, highlight=False, soft_wrap=True)
+    console.print(made, markup=False, highlight=False, soft_wrap=True)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from ...models import InputError
+from ..printing import write_json
 from ..report import terminal
 from ..report import write as write_reports
 from ..results import storage
 from ..results.summary import Summary
 from ..training import aggregate
+from ..training.run_folder import OtherVersionError
 
 
 def report(folder: Path, console: Console, *, open_page: bool) -> None:
     """Write the report of a run or a benchmark again; of a run, the summary too."""
     is_run = (folder / "run.toml").exists()
-    summary = aggregate.summarize(folder) if is_run else summary_of(folder)
+    summary = _summarized(folder) if is_run else summary_of(folder)
     show(summary, folder, console, as_json=False)
     if open_page:
         webbrowser.open((folder / "report.html").resolve().as_uri())
@@ -35,7 +35,17 @@ def summary_of(folder: Path) -> Summary:
     is_benchmark = path.exists() and not (folder / "run.toml").exists()
     if is_benchmark or storage.is_current(path):
         return storage.read(path)
-    return aggregate.summarize(folder)
+    return _summarized(folder)
+
+
+def _summarized(folder: Path) -> Summary:
+    """Summarize a run; of one of another version, read its own summary. Raises InputError."""
+    try:
+        return aggregate.summarize(folder)
+    except OtherVersionError:
+        if not (folder / "summary.json").exists():
+            raise
+        return storage.read(folder / "summary.json")
 
 
 def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> None:
@@ -44,8 +54,7 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
     Raises InputError when they cannot be written.
     """
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
-        sys.stdout.flush()
+        write_json(summary)
     else:
         for table in terminal.tables(summary):
             console.print(table)
@@ -63,8 +72,10 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
             f"{' and '.join(missing)} could not be drawn, often for want of memory; once there is "
             f"more: bakeoff report {folder}",
             style="yellow",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )
     if not as_json:
-        console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        page = f"report: {folder / 'report.html'}"
+        console.print(page, markup=False, highlight=False, soft_wrap=True)

@@ -29,7 +29,7 @@ from ..training.run_folder import RunSpec, locked, read_run
 from ..worker.files import remove
 from .install import explained, install
 from .report import show
-from .warn import tell, warn
+from .warn import nothing_of, tell, warn
 
 RESUMED = ("--resume", "--json", "--python")  # what may be given with --resume
 
@@ -58,7 +58,8 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, as_json:
         _run(folder, read_run(folder), datasets, console)
         summary = _finish(folder, console, as_json=as_json)
     if request.checkpoint and request.checkpoint.exists():
-        console.print(f"checkpoint: {request.checkpoint}", highlight=False, soft_wrap=True)
+        made = f"checkpoint: {request.checkpoint}"
+        console.print(made, markup=False, highlight=False, soft_wrap=True)
     return _exit_code(summary, asked=request.backends or ())
 
 
@@ -111,7 +112,7 @@ def _is_usable(backend: Backend, *, cuda: bool) -> bool:
 
 
 def _run(folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console) -> None:
-    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
     remove(folder / "summary.json")  # it is of fewer records than there will be
     try:
         if spec.parity:
@@ -122,7 +123,8 @@ def _run(folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: 
             audits.judge(folder, status.update)
     except KeyboardInterrupt:
         _finish(folder, console, as_json=False)
-        console.print(f"interrupted; go on with: bakeoff run --resume {folder}", soft_wrap=True)
+        words = f"interrupted; go on with: bakeoff run --resume {folder}"
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
         raise
     except OSError as error:
         tell(f"stopped: {error}; mend it, then: bakeoff run --resume {folder}", console)
@@ -139,12 +141,15 @@ def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
 
 def _exit_code(summary: Summary, asked: tuple[str, ...]) -> int:
     """Return 1 if a job, a certificate or an audit failed, a backend asked for by name is missing,
-    or no backend finished.
+    or no backend finished a workload, which is said.
     """
     bad = {"failed", "timeout", "interrupted"} | ({"missing"} if asked else set())
     wrong = any(row.parity and row.status == "ok" and not row.comparable for row in summary.rows)
     wrong |= any(row.audits and row.audits.failure for row in summary.rows)
-    nothing = all(row.status != "ok" for row in summary.rows)
+    nothing = nothing_of(
+        (row.workload, row.backend, "" if row.status == "ok" else row.reason or row.status)
+        for row in summary.rows
+    )
     return int(wrong or nothing or any(row.status in bad for row in summary.rows))
 
 

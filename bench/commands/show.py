@@ -1,53 +1,27 @@
-"""What there is, in tables: `bakeoff list` and `bakeoff show`."""
+"""`bakeoff show`: one model, workload or dataset in full."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import FieldInfo
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ... import models
-from ...backends import NAMES
 from ...datasets import CARDS
 from ...datasets.dataset import Card
 from ...models import InputError, Model, Node, cost
-from ...models.initializers import Initializer
 from ...models.layers import Layer
-from ...models.losses import Loss
-from ...models.optimizers import Optimizer
-from ...models.schedules import Schedule
 from ...models.shapes import show
-from ...models.toml import closest
+from ...models.synonyms import closest
 from .. import workload
-from ..environments.find import Backend, describe, find
-from ..environments.install import look, there, versions_there
-from ..worker.describe import Description
 from ..workload import Workload
 from . import data
-from .install import told, what_to_do
-
-
-def print_all(console: Console) -> None:
-    """Print workloads, models, datasets and backends."""
-    _print_rows(console, "workload", ["model", "dataset", "description"], _workload_rows())
-    _print_rows(console, "model", ["input", "parameters", "description"], _model_rows())
-    _print_rows(console, "dataset", ["size", "what"], _dataset_rows())
-    with console.status("asking each backend in its own interpreter"):
-        rows = [_backend_row(find(name, {})) for name in (*NAMES, *versions_there())]
-    _print_rows(console, "backend", ["version", "devices", "modes", "interpreter"], rows)
-    for now in map(look, there()):
-        if now.state != "ready":
-            line = f"{now.name}: its environment is {told(now)}; run: {what_to_do(now)}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+from .warn import warn
 
 
 def print_one(name: str, console: Console) -> None:
@@ -67,22 +41,6 @@ def print_one(name: str, console: Console) -> None:
         raise InputError(
             f'nothing is called "{name}": {closest(name, known)}, or a path to a .toml'
         )
-
-
-def explain(word: str, console: Console) -> None:
-    """Print the docstring of a spec, which is its norm, and its fields. InputError if unknown."""
-    unions = (Layer, Loss, Optimizer, Schedule, Initializer)
-    specs = {spec.__struct_config__.tag: spec for union in unions for spec in get_args(union)}
-    if word not in specs:
-        raise InputError(f'no construct "{word}": {closest(word, specs)}')
-    console.print(inspect.getdoc(specs[word]), markup=False, highlight=False, soft_wrap=True)
-    lines = [f"  {_field(field)}" for field in msgspec.structs.fields(specs[word])]
-    if lines:
-        console.print("\n".join(["", "Fields:", *lines]), markup=False, highlight=False)
-
-
-def _field(field: FieldInfo) -> str:
-    return field.name if field.required else f"{field.name} = {field.default}"
 
 
 def _print_file(path: str, console: Console) -> None:
@@ -108,8 +66,9 @@ def _print_workload(work: Workload, console: Console) -> None:
 
 def _print_model(model: Model, console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("layer", "type", "output"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("layer", "type"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("output", no_wrap=True)
     for heading in ("parameters", "FLOPs forward", "FLOPs training"):
         table.add_column(heading, justify="right")
     for node in model.walk():
@@ -122,6 +81,7 @@ def _print_model(model: Model, console: Console) -> None:
     console.print(table)
     for what, spec in (("loss", model.loss), ("optimizer", model.optimizer)):
         console.print(f"{what} {_words(spec)}", markup=False, highlight=False)
+    warn(model.warnings, console)
 
 
 def _words(spec: Struct) -> str:
@@ -146,92 +106,3 @@ def _cost_cells(costs: models.Cost) -> list[str]:
 def _print_card(card: Card, console: Console) -> None:
     for field in card.__struct_fields__:
         console.print(f"[bold]{field}[/bold]  {escape(getattr(card, field))}", highlight=False)
-
-
-def _workload_rows() -> list[list[str]]:
-    works = [workload.read(name) for name in workload.names()]
-    return [[w.name, w.model.name, w.dataset, w.description] for w in works]
-
-
-def _model_rows() -> list[list[str]]:
-    zoo = [models.read(name) for name in models.zoo()]
-    return [[m.name, show(m.input), f"{m.cost.parameters:,}", m.description] for m in zoo]
-
-
-def _dataset_rows() -> list[list[str]]:
-    return [[name, card.size, card.title] for name, card in CARDS.items()]
-
-
-def _backend_row(backend: Backend) -> list[str]:
-    if backend.python is None:
-        return [backend.name, "-", "-", "-", f"{backend.reason}; make one: {backend.fix}"]
-    described = describe(backend)
-    place = f"{backend.python} ({backend.source})"
-    if isinstance(described, str):
-        return [backend.name, "broken", "-", "-", f"{place}: {described}"]
-    return [
-        backend.name,
-        described.version,
-        " ".join(described.devices),
-        " ".join(described.modes),
-        place,
-    ]
-
-
-def _print_rows(console: Console, what: str, headings: list[str], rows: list[list[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(what, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console.print(table)
-
-
-def support_matrix() -> str:
-    """Return what each backend supports, as Markdown, from the adapters' own tables.
-
-    Raises InputError unless every backend has an interpreter that works.
-    """
-    described = {name: _described(name) for name in NAMES}
-    rows = [
-        ["version", *(d.version.partition("+")[0] for d in described.values())],
-        *(
-            [word, *(_supports(d, word) for d in described.values())]
-            for word in ("eager", "compiled", "float32", "float64", *_vocabulary())
-        ),
-    ]
-    lines = [["", *NAMES], ["---"] * (len(NAMES) + 1), *rows]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return f"{table}\n{''.join(_reasons(described))}"
-
-
-def _described(name: str) -> Description:
-    backend = find(name, {})
-    if backend.python is None:
-        raise InputError(f"{name}: {backend.reason}; run: {backend.fix}")
-    described = describe(backend)
-    if isinstance(described, str):
-        raise InputError(f"{name}: {backend.python}: {described}; run: bakeoff install {name}")
-    return described
-
-
-def _vocabulary() -> list[str]:
-    unions = (Layer, Loss, Optimizer)
-    return [spec.__struct_config__.tag for union in unions for spec in get_args(union)]
-
-
-def _supports(described: Description, word: str) -> str:
-    if word in described.gaps:
-        return "no"
-    modes = [mode for mode in described.modes if f"{word} ({mode})" not in described.gaps]
-    return "yes" if modes == described.modes else f"{' '.join(modes)} only"
-
-
-def _reasons(described: dict[str, Description]) -> Iterator[str]:
-    """Yield each reason once, with all that it is the reason for."""
-    for name, description in described.items():
-        listed = {**description.gaps, **description.deviations}
-        for reason in dict.fromkeys(listed.values()):
-            words = ", ".join(word for word, why in listed.items() if why == reason)
-            yield f"- {name}, {words}: {reason}\n"

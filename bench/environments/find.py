@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from ...backends import FRAMEWORKS, NAMES, framework, name_of
 from ...models import InputError
-from ...models.toml import closest
+from ...models.synonyms import closest
 from ..worker.describe import Description
 from . import install
 from . import pythons as pythons_here
@@ -30,6 +31,8 @@ from .requirements import environment_of, is_known, read
 _PEERS = ("sklearn", "mygrad", "autograd", "pydynet", "neuralnetlib", "pureml")
 _NEEDED = ("numpy", "msgspec")
 _OLDEST = (3, 11)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _PROBE_SECONDS = 60
 _DESCRIBE_SECONDS = 300
 
@@ -37,6 +40,12 @@ _PROBE = """
 import importlib.util, json, sys
 lacking = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
 print(json.dumps([sys.version_info[:2], lacking]))
+"""
+
+_PACKAGES = """
+import importlib.metadata, json, platform
+names = {d.name: d.version for d in importlib.metadata.distributions()}
+print(json.dumps({"python": platform.python_version(), **names}, sort_keys=True))
 """
 
 
@@ -167,6 +176,13 @@ def lacking_modules(python: Path, modules: tuple[str, ...]) -> list[str]:
     return [str(module) for module in lacking]
 
 
+def packages(python: str) -> str:
+    """Return an interpreter's version and those of all its packages, as JSON."""
+    command = [python, "-P", "-c", _PACKAGES]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+    return done.stdout
+
+
 def describe(backend: Backend) -> Description | str:
     """Ask an adapter, in its own interpreter, for version, devices and modes; or say what broke."""
     assert backend.python
@@ -191,7 +207,17 @@ def describe(backend: Backend) -> Description | str:
 
 
 def _shown_name(adapter: str, pythons: Mapping[str, Path]) -> str:
-    """Return the name that tables show; InputError if there can be no such adapter."""
+    """Return the name that tables show and folders have; InputError if there can be none."""
+    name = _name(adapter, pythons)
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f'"{name}" cannot name a backend: expected letters, digits, ".", "_" and "-", '
+            "64 of them at most"
+        )
+    return name
+
+
+def _name(adapter: str, pythons: Mapping[str, Path]) -> str:
     if is_alias(adapter) and adapter in pythons:
         return adapter
     if "@" in adapter and not adapter.endswith(".py"):
@@ -201,7 +227,7 @@ def _shown_name(adapter: str, pythons: Mapping[str, Path]) -> str:
         if not Path(adapter).is_file():
             raise InputError(f"no adapter at {adapter}; give the path of a .py file")
         return name_of(Path(adapter))
-    if adapter not in NAMES and "." not in adapter:
+    if adapter not in NAMES and not _MODULE.fullmatch(adapter):
         raise InputError(
             f'no backend "{adapter}": {closest(adapter, NAMES)}, '
             "or the path of an adapter (.py), or a module (package.module)"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import psutil
@@ -59,11 +59,32 @@ def look() -> Machine:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: by its affinity, and by its cgroup's quota."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
-    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+    """Return how many cores this process may use whole: by its affinity, by the quotas of its
+    cgroups, and by what Python was told.
+    """
+    counts = [float(os.cpu_count() or 1), *quotas(Path("/"))]
+    if hasattr(os, "sched_getaffinity"):
+        counts.append(len(os.sched_getaffinity(0)))
+    if hasattr(os, "process_cpu_count"):  # Python 3.13: PYTHON_CPU_COUNT, -X cpu_count
+        counts.append(os.process_cpu_count() or 1)
+    return max(1, int(min(counts)))
+
+
+def quotas(root: Path) -> Iterator[float]:
+    """Yield how many cores each cgroup allows that this process is in, of version 1 or 2."""
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounted = root / "sys/fs/cgroup" / controllers
+        inside = PurePosixPath(path.lstrip("/"))
+        for group in (mounted / folder for folder in (inside, *inside.parents)):
+            limit = _read(group / "cpu.max") or " ".join(
+                _read(group / f"cpu.cfs_{what}_us") or "" for what in ("quota", "period")
+            )
+            numbers = re.fullmatch(r"(\d+) (\d+)", limit)  # else there is none: max, or -1
+            if numbers:
+                yield int(numbers[1]) / int(numbers[2])
 
 
 def _blas() -> str:
@@ -78,7 +99,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _read(path: str) -> str | None:
+def _read(path: str | Path) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError:

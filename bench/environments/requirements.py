@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from ...backends import NAMES
 from ...models import InputError
-from ...models.toml import closest
+from ...models.synonyms import closest
 
 ENVIRONMENTS = (*NAMES, "peers")
 OLDEST, NEWEST = 11, 99  # of the Pythons that any version may have wheels for

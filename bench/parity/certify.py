@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,9 +26,11 @@ import psutil
 
 from ...backends import NAMES
 from ...datasets.loading import cache_folder
+from ...models import sealed
 from ..environments import machine
 from ..environments.code import write_zip
-from ..environments.process import cause_of_death, clean_environment, started, worker_variables
+from ..environments.find import packages
+from ..environments.process import cause_of_death, started, worker_variables
 from ..worker import evidence
 from ..worker.files import write_whole
 from ..worker.probe import Answer, Question, Questions, write
@@ -48,13 +49,6 @@ _JUDGING = {
     "bench.parity": "**/*.py mutants/*.toml",
     "bench.worker": "evidence.py files.py probe.py",
 }
-
-_ASK_PACKAGES = """
-import importlib.metadata, json, platform
-names = {d.name: d.version for d in importlib.metadata.distributions()}
-print(json.dumps({"python": platform.python_version(), **names}, sort_keys=True))
-"""
-
 
 Progress = Callable[[Certificate], None]
 
@@ -104,7 +98,7 @@ def _keys(claims: list[Claim]) -> list[str]:
     code, here = _code_hash(), machine.look()
     pythons = sorted({claim.backend.python or "" for claim in claims})
     with ThreadPoolExecutor() as pool:
-        packages = dict(zip(pythons, pool.map(_packages, pythons), strict=True))
+        of_python = dict(zip(pythons, pool.map(packages, pythons), strict=True))
     probes = {id(claim.probe): evidence.digest(claim.probe) for claim in claims}
     keys = []
     for claim in claims:
@@ -112,7 +106,7 @@ def _keys(claims: list[Claim]) -> list[str]:
             SCHEMA_VERSION,
             code,
             _adapter_hash(claim.backend.adapter),
-            packages[claim.backend.python or ""],
+            of_python[claim.backend.python or ""],
             here.cpu,
             sorted(here.variables.items()),
             probes[id(claim.probe)],
@@ -146,19 +140,13 @@ def _adapter_hash(adapter: str) -> str:
     return digest.hexdigest()
 
 
-def _packages(python: str) -> str:
-    command = [python, "-P", "-c", _ASK_PACKAGES]
-    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
-    return done.stdout
-
-
 def _folder() -> Path:
     return cache_folder() / "certificates"
 
 
 def _cached(key: str) -> Certificate | None:
-    with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((_folder() / f"{key}.json").read_bytes(), type=Certificate)
+    with suppress(OSError, ValueError):
+        return sealed.decode((_folder() / f"{key}.json").read_bytes(), Certificate)
     return None
 
 
@@ -167,7 +155,7 @@ def _store(certificate: Certificate) -> None:
     path = _folder() / f"{certificate.key}.json"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.encode(certificate))
+        write_whole(path, sealed.encode(certificate))
 
 
 _Asked = list[tuple[int, Claim]]

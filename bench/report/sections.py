@@ -78,7 +78,7 @@ def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> It
             tables.of_certificates(ranked, parts),
             *_comparisons(compared),
         ),
-        problems=list(_problems(ranked, parts)),
+        problems=[*_warnings(facts), *_problems(ranked, parts)],
     )
 
 
@@ -106,7 +106,7 @@ def _of_measurements(
                 *_comparisons(compared),
                 tables.of_certificates(measured, parts),
             ),
-            problems=list(_problems(measured, parts)),
+            problems=[*_warnings(facts), *_problems(measured, parts)],
         )
 
 
@@ -129,7 +129,7 @@ def _against_rivals(
         brief=brief,
         tables=_present(*_comparisons(compared), tables.of_certificates(measured, parts))
         or [brief],
-        problems=list(_problems(measured, parts)),
+        problems=[*_warnings(facts), *_problems(measured, parts)],
     )
 
 
@@ -141,6 +141,10 @@ def _comparisons(comparisons: Sequence[Comparison]) -> Iterator[Table]:
     for kind, name in _KINDS.items():
         if ours := [comparison for comparison in comparisons if comparison.kind == kind]:
             yield tables.of_comparisons(name, ours)
+
+
+def _warnings(facts: WorkloadFacts) -> Iterator[Problem]:
+    return (Problem("warning", "ok", wording.plain(line)) for line in facts.warnings)
 
 
 def _problems(entries: Sequence[Entry], parts: Sequence[str]) -> Iterator[Problem]:

@@ -3,7 +3,9 @@
 What supports one: of seeds two, as Student's t allows for few; of processes three, each of one
 block or more, as a bootstrap does not, and resamples of fewer say nothing of what differs from
 process to process. For a ratio that is three on either side. Below it there is no interval, and
-without an interval no verdict.
+without an interval no verdict. Three are few: of processes that differ far more among themselves
+than their blocks do, three lie on one side of the true median in one case of four, and their
+interval, which is within their range, with them. More processes are worth more than more blocks.
 """
 
 from __future__ import annotations

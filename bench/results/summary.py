@@ -287,6 +287,7 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
     """What was trained: enough to read a row without opening the run.
 
     `model_sha256` is of all that the model says beside names and defaults; empty if not known.
+    `warnings` say what the model computes that is hardly meant.
     """
 
     name: str
@@ -303,6 +304,7 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
     lower_is_better: bool
     target: float | None = None
     model_sha256: str = ""
+    warnings: list[str] = []
 
 
 class Summary(Struct, frozen=True, kw_only=True):

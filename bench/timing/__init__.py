@@ -22,7 +22,8 @@
   unless all were. The steady state is found, not assumed (`analysis.steady`); a compilation inside
   it, a drift and two modes are flagged.
 - The median and its bootstrap interval are over processes, then blocks; those of a ratio over
-  races, then rounds. A ratio whose interval holds 1 is a tie.
+  races, then rounds. A ratio whose interval holds 1 is a tie; fewer than three processes have no
+  interval and no verdict.
 - A crash, a refusal and a time-out are results; the others of a race go on.
 
 `plan` says who is in which race, `work` what is timed; `race` is the parent of those that take

@@ -17,7 +17,7 @@ from ..results.summary import Audits
 from ..worker import notes
 from ..worker.evidence import under
 from ..worker.notes import orders
-from ..worker.records import deviations_of
+from ..worker.records import deviations_of, one_line
 from ..worker.task import read_inputs
 from .race import Entrant, Race
 
@@ -35,6 +35,14 @@ def judge(races: Sequence[Race]) -> dict[str, Audits]:
 def judge_entrant(entrant: Entrant) -> Audits:
     """Return what was found of the notes of one entrant's processes."""
     began = perf_counter()
+    try:
+        found = _judge(entrant)
+    except (ValueError, LookupError) as error:
+        found = Audits(failure=f"what was noted cannot be judged: {one_line(error)}")
+    return replace(found, seconds=perf_counter() - began)
+
+
+def _judge(entrant: Entrant) -> Audits:
     task, folder = entrant.task, entrant.folder
     deviations = deviations_of(chain.from_iterable(entrant.processes))
     auditor = Auditor(task.model, task.execution.dtype)
@@ -49,7 +57,7 @@ def judge_entrant(entrant: Entrant) -> Audits:
             continue
         for place, note in places:
             found = _predicted(auditor, found, place, note, x[order])
-    return replace(found, seconds=perf_counter() - began)
+    return found
 
 
 def _timed(place: str, note: notes.Note, batches: list[Batch]) -> Timed:

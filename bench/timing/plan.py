@@ -72,7 +72,7 @@ def rivals_asked(native: bool, peers: bool, phases: Sequence[Phase]) -> Rivals |
 
 def seconds_of(text: str) -> float:
     """Return the seconds of `90s`, `10min` or `1h`. Raises InputError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)(s|min|h)", text)
     if not match or not float(match[1]):
         raise InputError(f'--budget "{text}": expected a time such as 90s, 10min or 1h')
     return float(match[1]) * _UNITS[match[2]]

@@ -96,6 +96,7 @@ def _of_model(model: Model) -> TimedWork:
             metric="",
             lower_is_better=False,
             model_sha256=workload.model_sha256(model),
+            warnings=[f"{model.name}: {line}" for line in model.warnings],
         ),
         probe=probes.of_model(model, _PROBE_STEPS),
     )

@@ -20,7 +20,7 @@ from ..parity.replay import Replays, proved
 from ..results.summary import Audits
 from ..worker import notes
 from ..worker.feeding import Split, cast_targets, open_split
-from ..worker.files import damage, read_array, read_arrays, write_whole
+from ..worker.files import damage, read_array, read_arrays, read_whole, write_whole
 from ..worker.job import EVALUATION_BATCH, Job, blocks, check_inputs
 from ..worker.job import read as read_job
 from ..worker.records import Block, Finished, deviations_of, ending, one_line
@@ -97,7 +97,7 @@ def judge(folder: Path, show: Callable[[str], object]) -> None:
 def read(job_folder: Path) -> Audits | None:
     """Return what was found of a job, if it was judged. Raises OSError, ValueError."""
     path = job_folder / FILE
-    return sealed.decode(path.read_bytes(), Audits) if path.exists() else None
+    return sealed.decode(read_whole(path), Audits) if path.exists() else None
 
 
 def judge_jobs(names: list[str]) -> None:

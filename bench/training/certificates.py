@@ -15,7 +15,7 @@ from ..parity.certificate import Certificate, in_a_line
 from ..parity.certify import certify, changed
 from ..parity.judge import Claim
 from ..worker.evidence import Probe
-from ..worker.files import remove, write_whole
+from ..worker.files import read_whole, remove, write_whole
 from .run_folder import RunSpec
 
 _STEPS = 20
@@ -46,7 +46,7 @@ def read(folder: Path, work: str, backend: str, mode: str, dtype: str) -> Certif
 
 def _decode(path: Path, row: tuple[str, str, str, str]) -> Certificate:
     try:
-        certificate = sealed.decode(path.read_bytes(), Certificate)
+        certificate = sealed.decode(read_whole(path), Certificate)
         execution = certificate.execution
         found = certificate.model, certificate.backend, execution.mode, execution.dtype
         if found != row:

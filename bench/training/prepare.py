@@ -33,7 +33,7 @@ from .run_folder import (
     write_run,
 )
 
-_CODE_BYTES = 2**20  # the zip is a few hundred kilobytes
+_CODE_BYTES = 2**21  # the zip is 1.2 MB
 
 
 def prepare(request: RunRequest, work: Work, backends: list[Backend]) -> Path:

@@ -82,6 +82,10 @@ class _Header(Struct, frozen=True):
     bakeoff_version: str
 
 
+class OtherVersionError(InputError):
+    """A run that another version of bakeoff made, with a `run.toml` that this one does not read."""
+
+
 class Place(NamedTuple):
     """Which job it is."""
 
@@ -105,7 +109,7 @@ def read_run(folder: Path) -> RunSpec:
         )
     header = decode(path, _Header)
     if header.schema_version != SCHEMA_VERSION:
-        raise InputError(
+        raise OtherVersionError(
             f"{folder} has schema version {header.schema_version}, this bakeoff reads "
             f"{SCHEMA_VERSION}; use bakeoff {header.bakeoff_version}"
         )

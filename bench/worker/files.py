@@ -46,6 +46,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def read_whole(path: Path) -> bytes:
+    """Return the content of a file. Raises OSError, and ValueError for what is none, as a pipe."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a file")
+    return path.read_bytes()
+
+
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write an .npy file, whole or not at all."""
     content = BytesIO()

@@ -92,5 +92,5 @@ def check_inputs(job: Job, folder: Path) -> None:
 
 
 def read(folder: Path) -> Job:
-    """Read `job.json`. Raises msgspec.DecodeError or OSError."""
-    return msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
+    """Read `job.json`. Raises OSError, ValueError."""
+    return msgspec.json.decode(files.read_whole(folder / "job.json"), type=Job)

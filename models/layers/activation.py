@@ -10,15 +10,11 @@ from .base import BaseLayer, Elementwise, Name
 
 
 class ReLU(Elementwise, frozen=True, kw_only=True, tag="relu"):
-    """y = max(x, 0), dy/dx = 0 at 0. `maximum(x, 0)` gives 1/2 or 1 there in most frameworks."""
+    """y = max(x, 0), dy/dx = 0 at 0."""
 
 
 class LeakyReLU(Elementwise, frozen=True, kw_only=True, tag="leaky_relu"):
-    """y = x if x > 0 else negative_slope·x; at 0 the derivative is negative_slope.
-
-    Defaults elsewhere: PyTorch, Paddle, JAX 0.01, Keras' layer 0.3, MXNet's operator 0.25; Paddle's
-    and JAX's own function has the derivative 1 at 0.
-    """
+    """y = x if x > 0 else negative_slope·x; at 0 the derivative is negative_slope."""
 
     negative_slope: NonNegativeFloat = 0.01
 
@@ -27,10 +23,7 @@ class PReLU(BaseLayer, frozen=True, kw_only=True, tag="prelu"):
     """y = x if x > 0 else alpha·x, with alpha trained; at 0 dy/dx is alpha (He et al. 2015).
 
     One alpha per channel of [C, H, W], or per feature of [D] and [T, D]; alpha: [C] or [D],
-    starting at 0.25. [C, L] is taken for [T, D]: permute it first.
-
-    Defaults elsewhere: PyTorch, Paddle and MXNet one alpha for all, from 0.25; Keras one per number
-    of a sample, from 0, and its dy/dx at 0 is 0. JAX has none. He et al. do not decay alpha; a
+    starting at 0.25. [C, L] is taken for [T, D]: permute it first. He et al. do not decay alpha; a
     `weight_decay` here does.
     """
 
@@ -58,8 +51,7 @@ class ELU(Elementwise, frozen=True, kw_only=True, tag="elu"):
 class GELU(Elementwise, frozen=True, kw_only=True, tag="gelu"):
     """y = x Φ(x) = x (1 + erf(x / √2)) / 2 (Hendrycks & Gimpel 2016).
 
-    `tanh`: y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, which differs by up to 5e-4. PyTorch,
-    Paddle, MXNet, Keras' activation: exact by default; JAX and Keras' ops: tanh.
+    `tanh`: y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, which differs by up to 5e-4.
     """
 
     approximation: Literal["none", "tanh"] = "none"
@@ -72,8 +64,7 @@ class Sigmoid(Elementwise, frozen=True, kw_only=True, tag="sigmoid"):
 class HardSigmoid(Elementwise, frozen=True, kw_only=True, tag="hard_sigmoid"):
     """y = min(max(x / 6 + 1/2, 0), 1), the form of Howard et al. 2019 (MobileNetV3).
 
-    dy/dx = 1/6 between -3 and 3, 0 elsewhere. MXNet, and Keras before 3: x / 5 + 1/2;
-    Courbariaux et al. 2015: x / 2 + 1/2. Paddle's slope is 0.1666667.
+    dy/dx = 1/6 between -3 and 3, 0 elsewhere and at both. Courbariaux et al. 2015: x / 2 + 1/2.
     """
 
 
@@ -82,25 +73,22 @@ class Tanh(Elementwise, frozen=True, kw_only=True, tag="tanh"):
 
 
 class Softplus(Elementwise, frozen=True, kw_only=True, tag="softplus"):
-    """y = log(1 + eˣ). PyTorch and Paddle return x itself above 20: 2e-9 off."""
+    """y = log(1 + eˣ). To return x itself above 20, as some do, is 2e-9 off."""
 
 
 class SiLU(Elementwise, frozen=True, kw_only=True, tag="silu"):
-    """y = x / (1 + e⁻ˣ) (also called swish). Paddle's own gradient is NaN below -88 in float32."""
+    """y = x / (1 + e⁻ˣ) (also called swish)."""
 
 
 class Softmax(Elementwise, frozen=True, kw_only=True, tag="softmax"):
-    """y = eˣ / Σ eˣ over the last axis. The losses take logits: it is not for the end of a model.
-
-    Paddle on the CPU cuts off at max - 64.
-    """
+    """y = eˣ / Σ eˣ over the last axis. The losses take logits: it is not for a model's end."""
 
 
 class Dropout(Elementwise, frozen=True, kw_only=True, tag="dropout"):
     """Training: y = x·mask / (1 - rate), mask ~ Bernoulli(1 - rate). Evaluation: y = x.
 
-    Srivastava et al. 2014, in the inverted form. No two frameworks draw the same numbers: parity
-    jobs supply the mask, plain jobs let the framework draw.
+    Srivastava et al. 2014, in the inverted form. Some frameworks share a kind of generator, none
+    the draws: parity jobs supply the mask, plain jobs let the framework draw.
     """
 
     name: Name

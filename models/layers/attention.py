@@ -15,9 +15,6 @@ class MultiHeadAttention(BaseLayer, frozen=True, kw_only=True, tag="multi_head_a
     Vaswani et al. 2017. Head j takes features j d .. (j + 1) d - 1, d = D / num_heads. With
     `causal`, position t attends to positions up to t. [T, D] -> [T, D], each weight [D, D]. There
     are no biases: the key's has no effect, and Adam would make noise of its zero gradient.
-
-    A mask that is True blocks in PyTorch's MultiheadAttention, and attends in Keras, Paddle, JAX
-    and PyTorch's scaled_dot_product_attention. MXNet has no such layer.
     """
 
     name: Name

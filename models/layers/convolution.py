@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
-
-from msgspec import Meta
+from typing import Literal
 
 from ..initializers import GlorotUniform, Initializer, WeightSpec, Zeros
 from ..shapes import Natural, Padding, PositiveInt, Shape, Size, pair, show
@@ -73,7 +71,7 @@ class Conv1D(_Convolution, frozen=True, kw_only=True, tag="conv1d"):
     """Cross-correlation: y[o, i] = b[o] + Σ_{c,u} W[o, c, u] x̂[c, s i + d u].
 
     [C, L] -> [filters, ⌊(L + pads - d (k - 1) - 1) / s⌋ + 1], weight [filters, C / groups, k].
-    x̂, s, d and groups as in conv2d, and so are the frameworks' ways.
+    x̂, s, d and groups as in conv2d, and so are the frameworks' defaults.
     """
 
     kernel_size: PositiveInt
@@ -92,10 +90,6 @@ class Conv2D(_Convolution, frozen=True, kw_only=True, tag="conv2d"):
     the dilation. With groups, filters and channels are cut into as many blocks, each its own layer.
     [C, H, W] -> [filters, ⌊(H + pads - d (kH - 1) - 1) / s⌋ + 1, likewise W],
     weight [filters, C / groups, kH, kW].
-
-    PyTorch: as here; its "same" refuses strides. Keras: the weight is [kH, kW, C, filters], the
-    image [H, W, C], "same" is this one; so in Flax, while `lax.conv` of JAX itself has the axes of
-    here by default. Paddle: "SAME" drops the dilation silently. MXNet: as here, without "same".
     """
 
     kernel_size: Size
@@ -112,10 +106,6 @@ class ConvTranspose2D(BaseLayer, frozen=True, kw_only=True, tag="conv_transpose2
 
     Over all c, i, j, u, v; then b[o] is added (Dumoulin & Visin 2016). [C, H, W] -> [filters,
     (H - 1) s - 2 p + kH + output_padding, likewise W], weight [C, filters, kH, kW].
-
-    PyTorch, Paddle: as here. Keras: crops otherwise, and its weight is [kH, kW, filters, C]. MXNet:
-    Gluon's layer has a bias by default, the operator Deconvolution has none. JAX: `conv_transpose`
-    does not flip the kernel.
     """
 
     name: Name
@@ -123,7 +113,7 @@ class ConvTranspose2D(BaseLayer, frozen=True, kw_only=True, tag="conv_transpose2
     kernel_size: Size
     stride: Size = 1
     padding: Padding = 0
-    output_padding: Annotated[int, Meta(ge=0)] = 0
+    output_padding: Natural = 0
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()

@@ -10,11 +10,7 @@ from .base import BaseLayer, Name, expect_rank, weight_and_bias
 
 
 class Dense(BaseLayer, frozen=True, kw_only=True, tag="dense"):
-    """y = x Wᵀ + b, on the last axis. [..., I] -> [..., units], weight [units, I], bias [units].
-
-    PyTorch: as here. Keras, Paddle: keep the weight as [I, units]. MXNet: Gluon flattens its input
-    by default (`flatten=True`). JAX has no such layer.
-    """
+    """y = x Wᵀ + b, on the last axis. [..., I] -> [..., units], weight [units, I], bias [units]."""
 
     name: Name
     units: PositiveInt
@@ -45,9 +41,7 @@ class Embedding(BaseLayer, frozen=True, kw_only=True, tag="embedding"):
     """y[t] = W[x[t]]. [T] -> [T, units], weight [vocabulary_size, units].
 
     x holds ids 0 .. vocabulary_size - 1 in the execution's floating dtype (exact below 2²⁴), so it
-    can only be the first layer. Out of range: PyTorch, Keras (eager), Paddle raise; MXNet, XLA clip
-    silently, as JAX's indexing does, while its `take` gives NaN. Keras leaves the gradients of
-    repeated ids apart, which Adam then squares one by one: the adapter adds them first.
+    can only be the first layer.
     """
 
     name: Name

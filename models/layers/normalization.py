@@ -15,10 +15,8 @@ class BatchNorm(BaseLayer, frozen=True, kw_only=True, tag="batch_norm"):
     Evaluation: they are the running ones. [C] -> [C], [C, H, W] -> [C, H, W]; gamma, beta,
     running_mean, running_var: [C], starting at 1, 0, 0, 1. A bias just before it has no effect.
 
-    `momentum` is the weight of the new: PyTorch 0.1. Keras, Paddle, MXNet give the weight of the
-    old: 0.99, 0.9, 0.9. PyTorch keeps the unbiased variance (times n / (n - 1)), as the
-    paper's algorithm 2 does. epsilon: PyTorch,
-    Paddle, MXNet 1e-5, Keras 1e-3.
+    `momentum` is the weight of the new. The paper's algorithm 2 evaluates with the unbiased
+    variance, times n / (n - 1).
     """
 
     name: Name
@@ -41,8 +39,7 @@ class BatchNorm(BaseLayer, frozen=True, kw_only=True, tag="batch_norm"):
 class LayerNorm(BaseLayer, frozen=True, kw_only=True, tag="layer_norm"):
     """y = gamma (x - μ) / √(σ² + epsilon) + beta, μ and biased σ² over the last axis.
 
-    Ba et al. 2016. [D] -> [D], [T, D] -> [T, D]; gamma, beta: [D], starting at 1, 0. epsilon:
-    PyTorch, Paddle, MXNet 1e-5, Keras 1e-3, Flax 1e-6.
+    Ba et al. 2016. [D] -> [D], [T, D] -> [T, D]; gamma, beta: [D], starting at 1, 0.
     """
 
     name: Name

@@ -28,8 +28,7 @@ class MaxPool2D(_Pooling, frozen=True, kw_only=True, tag="max_pool2d"):
     """y[c, i, j] = max over the window at (s i, s j); the border is padded with -∞.
 
     [C, H, W] -> [C, ⌊(H + 2p - kH) / s⌋ + 1, likewise W]; `stride` is `kernel_size` if not given.
-    The gradient goes to the first maximum of the window in row-major order, as everywhere but in
-    maxima over an axis, which split ties (PyTorch's amax, Keras, JAX) or double them (MXNet).
+    The gradient goes to the first maximum of the window in row-major order.
     """
 
 
@@ -38,8 +37,6 @@ class AvgPool2D(_Pooling, frozen=True, kw_only=True, tag="avg_pool2d"):
     `count_include_pad`, by how many of them lie inside the image.
 
     [C, H, W] -> [C, ⌊(H + 2p - kH) / s⌋ + 1, likewise W]; `stride` is `kernel_size` if not given.
-    PyTorch, MXNet: count the padding by default. Keras: "same" does not count it. Paddle: does not
-    count it by default (`exclusive=True`). JAX: has sums of windows alone.
     """
 
     count_include_pad: bool = True

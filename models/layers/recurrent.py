@@ -60,9 +60,8 @@ class _Recurrent(BaseLayer, frozen=True, kw_only=True):
 class SimpleRNN(_Recurrent, frozen=True, kw_only=True, tag="simple_rnn"):
     """h[t] = φ(W x[t] + b + U h[t-1]), φ = tanh or relu (Elman 1990).
 
-    weight W [units, I], recurrent_weight U [units, units], bias b [units]. PyTorch, Paddle, MXNet
-    have two biases, which would learn at twice the rate: the second is frozen at 0. MXNet's default
-    activation is relu.
+    weight W [units, I], recurrent_weight U [units, units], bias b [units]. Where a framework has
+    two biases, which would learn at twice the rate, the adapter holds the second at 0.
     """
 
     activation: Literal["tanh", "relu"] = "tanh"
@@ -72,8 +71,8 @@ class LSTM(_Recurrent, frozen=True, kw_only=True, tag="lstm"):
     """i, f, o = σ(·), g = tanh(·) of W x[t] + b + U h[t-1]; c ← f c + i g; h ← o tanh c.
 
     Hochreiter & Schmidhuber 1997, with forget gates (Gers et al. 2000). The rows of W [4 units, I],
-    U [4 units, units], b [4 units] are blocks in the order i, f, g, o, as everywhere. PyTorch,
-    Paddle, MXNet have two biases: the second is frozen at 0. Keras starts the forget bias at 1.
+    U [4 units, units], b [4 units] are blocks in the order i, f, g, o. Where a framework has two
+    biases, the adapter holds the second at 0.
     """
 
     gates: ClassVar[int] = 4
@@ -84,8 +83,7 @@ class GRU(_Recurrent, frozen=True, kw_only=True, tag="gru"):
     h ← (1 - z) n + z h (Cho et al. 2014, the reset gate after the product, as cuDNN has it).
 
     The rows of W [3 units, I], U [3 units, units], bias b and recurrent_bias d [3 units] are blocks
-    in the order r, z, n; both biases learn. Keras orders z, r, n; its `reset_after=False` is the
-    other form, which PyTorch, Paddle and MXNet have not.
+    in the order r, z, n; both biases learn.
     """
 
     gates: ClassVar[int] = 3

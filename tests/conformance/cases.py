@@ -134,7 +134,7 @@ def _attention(**options: object) -> MultiHeadAttention:
     return MultiHeadAttention(name="tested", num_heads=2, weight_initializer=_RANDOM, **options)
 
 
-def _model(
+def model_of(
     layers: list[Layer],
     shape: tuple[int, ...],
     *,
@@ -160,13 +160,13 @@ def _layer_case(case_id: str, shape: tuple[int, ...], *under_test: Layer) -> Cas
             before = _dense("before", 6)
         case _:
             before = _conv("before", 4, 1)
-    return Case(case_id, _model([before, *under_test, Flatten(), _dense("head", 2)], shape))
+    return Case(case_id, model_of([before, *under_test, Flatten(), _dense("head", 2)], shape))
 
 
 def _batch_norm_case(case_id: str, before: Layer, shape: tuple[int, ...]) -> Case:
     """Without a bias before it, whose gradient would be nothing but rounding."""
     tested = BatchNorm(name="tested", momentum=0.25, epsilon=0.125)
-    return Case(case_id, _model([before, tested, Flatten(), _dense("head", 2)], shape))
+    return Case(case_id, model_of([before, tested, Flatten(), _dense("head", 2)], shape))
 
 
 _PRELU = PReLU(name="tested", alpha_initializer=_RANDOM)
@@ -175,8 +175,8 @@ _WIDE = {"weight_initializer": Normal(std=4.0)}  # to both sides of a kink that 
 LAYERS = [
     _layer_case("dense", VECTOR, _dense("tested", 5)),
     _layer_case("dense-nobias", VECTOR, _dense("tested", 5, use_bias=False)),
-    Case("dense-first", _model([_dense("tested", 3)], VECTOR)),
-    Case("flatten-first", _model([Flatten(), _dense("tested", 3)], IMAGE)),
+    Case("dense-first", model_of([_dense("tested", 3)], VECTOR)),
+    Case("flatten-first", model_of([Flatten(), _dense("tested", 3)], IMAGE)),
     _layer_case("conv2d", IMAGE, _conv("tested", 5, 3)),
     _layer_case("conv2d-nobias", IMAGE, _conv("tested", 5, 3, use_bias=False)),
     _layer_case("conv2d-kernel-2x3", IMAGE, _conv("tested", 5, (2, 3))),
@@ -209,7 +209,7 @@ LAYERS = [
     # A compiler may compute what is pooled again, for the gradient, and round it differently.
     Case(
         "max_pool2d-of-batch_norm",
-        _model(
+        model_of(
             [
                 _conv("before", 6, 3, padding=1, use_bias=False),
                 BatchNorm(name="norm", momentum=0.25, epsilon=0.125),
@@ -247,7 +247,7 @@ LAYERS = [
     _layer_case("layer_norm-sequence", SEQUENCE, LayerNorm(name="tested")),
     Case(
         "embedding",
-        _model(
+        model_of(
             [
                 Embedding(name="tested", vocabulary_size=5, units=3, weight_initializer=_RANDOM),
                 Flatten(),
@@ -276,7 +276,7 @@ LAYERS = [
     _layer_case("prelu", VECTOR, _PRELU),
     _layer_case("prelu-image", IMAGE, _PRELU),
     _layer_case("prelu-sequence", SEQUENCE, _PRELU),
-    Case("prelu-first", _model([_PRELU, _dense("head", 2)], VECTOR)),
+    Case("prelu-first", model_of([_PRELU, _dense("head", 2)], VECTOR)),
     _layer_case("sigmoid", VECTOR, Sigmoid()),
     _layer_case("hard_sigmoid", VECTOR, Dense(name="wide", units=7, **_WIDE), HardSigmoid()),
     _layer_case("tanh", VECTOR, Tanh()),
@@ -314,7 +314,9 @@ LAYERS = [
 
 
 def _loss_case(case_id: str, outputs: int, loss: Loss) -> Case:
-    return Case(case_id, _model([_dense("before", 5), _dense("head", outputs)], VECTOR, loss=loss))
+    return Case(
+        case_id, model_of([_dense("before", 5), _dense("head", outputs)], VECTOR, loss=loss)
+    )
 
 
 LOSSES = [
@@ -330,14 +332,14 @@ LOSSES = [
 
 def _optimizer_case(case_id: str, optimizer: Optimizer) -> Case:
     layers = [_conv("conv", 3, 2), Tanh(), Flatten(), _dense("head", 5)]
-    model = _model(layers, IMAGE, loss=SoftmaxCrossEntropy(), optimizer=optimizer)
+    model = model_of(layers, IMAGE, loss=SoftmaxCrossEntropy(), optimizer=optimizer)
     return Case(case_id, model)
 
 
 def _dense_case(case_id: str, optimizer: Optimizer) -> Case:
     """For an adapter that has little more than dense layers."""
     layers = [_dense("hidden", 3), _dense("head", 5)]
-    return Case(case_id, _model(layers, VECTOR, optimizer=optimizer))
+    return Case(case_id, model_of(layers, VECTOR, optimizer=optimizer))
 
 
 _ADAM = {"learning_rate": 0.125, "beta1": 0.875, "beta2": 1 - 2**-10, "epsilon": 2**-10}
@@ -385,7 +387,7 @@ OPTIMIZERS = [
     _optimizer_case("adamw-exponential", AdamW(**_ADAM, schedule=ExponentialDecay(steps=3))),
     Case(
         "batch_norm-running",
-        _model(
+        model_of(
             [
                 _conv("conv", 3, 2, use_bias=False),
                 BatchNorm(name="norm", momentum=0.25),
@@ -401,7 +403,7 @@ OPTIMIZERS = [
     # float32 does not hold.
     Case(
         "prelu-from-zero",
-        _model(
+        model_of(
             [
                 Dense(name="zero", units=3, weight_initializer=Zeros()),
                 _PRELU,

@@ -10,9 +10,12 @@ from bakeoff.backends.contract import Adapter
 from bakeoff.models.layers import Dropout
 from conformance.cases import LAYERS, LOSSES, Case
 from conformance.driving import SEED, derivative_bound, derivatives, start
+from conformance.kinks import KINKS
 from conformance.parity import assert_all_parity, assert_parity
+from conformance.reshaped import RESHAPED
 
 _CASES = [pytest.param(case, id=case.id) for case in [*LAYERS, *LOSSES]]
+_COMPOSED = [pytest.param(case, id=case.id) for case in [*KINKS, *RESHAPED]]
 _DROPOUTS = [
     pytest.param(case, id=case.id)
     for case in LAYERS
@@ -24,6 +27,21 @@ _DROPOUTS = [
 def test_activations_loss_and_gradients(
     adapter: Adapter, case: Case, dtype: str, mode: str
 ) -> None:
+    _assert_derivatives(adapter, case, dtype, mode)
+
+
+@pytest.mark.parametrize("case", _COMPOSED)
+def test_at_kinks_and_behind_reshapes(adapter: Adapter, case: Case, mode: str) -> None:
+    _assert_derivatives(adapter, case, "float32", mode)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in KINKS])
+def test_at_kinks_in_float64(adapter: Adapter, case: Case) -> None:
+    """Where formulas may replace native kernels; in one mode, as compilation takes its time."""
+    _assert_derivatives(adapter, case, "float64", adapter.MODES[0])
+
+
+def _assert_derivatives(adapter: Adapter, case: Case, dtype: str, mode: str) -> None:
     expected = derivatives(reference, case, "float64")
     actual = derivatives(adapter, case, dtype, mode)
     bound = derivative_bound(case, dtype, expected)

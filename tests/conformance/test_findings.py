@@ -101,6 +101,12 @@ def _imported(code: str) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+def test_it_says_which_kind_it_is(finding: _Finding) -> None:
+    """And which issue upstream tells of it, if one was found: `owner/name#number`."""
+    kind = r"\n\*\*(Defect|Precision|Choice|Speed)\*\*(, (since )?[\w-]+/[\w-]+#\d+)?\.\n"
+    assert re.match(kind, finding.text)
+
+
 def test_its_versions_are_those_pinned(finding: _Finding) -> None:
     pinned = (_REQUIREMENTS / f"{finding.backend}.txt").read_text("utf-8").splitlines()
     assert finding.pins

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,13 +17,24 @@ from bakeoff.backends.reference.passes import Pass
 from bakeoff.backends.reference.pooling import max_pool2d
 from bakeoff.bench.parity.rounding import Disturbed, Roundings, disturbed
 from bakeoff.models.init import initial_weights
-from bakeoff.models.layers import AvgPool2D, Conv1D, Conv2D, MaxPool2D
+from bakeoff.models.layers import (
+    AvgPool2D,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Embedding,
+    Layer,
+    MaxPool2D,
+)
+from bakeoff.models.losses import MAE, BinaryCrossEntropy, Huber, Loss
 from bakeoff.models.optimizers import SGD, Adagrad, AdamW, Optimizer, RMSprop
 from bakeoff.models.schedules import CosineDecay, ExponentialDecay, Schedule, StepDecay
 from bakeoff.models.shapes import pair
-from conformance.cases import LAYERS, LOSSES, OPTIMIZERS, Case
+from conformance.cases import LAYERS, LOSSES, OPTIMIZERS, Case, model_of
 from conformance.driving import SEED, cast_targets, staged, start
+from conformance.kinks import SLOPES
 from conformance.parity import assert_parity, gamma
+from conformance.reshaped import RESHAPED
 
 # A central difference errs by h² f‴/6 + u f/h; h = ∛u balances the two, leaving about u^(2/3),
 # with f, f‴ and the sum of the two up to some tens here.
@@ -140,6 +152,37 @@ def test_max_pool_gives_the_gradient_of_a_tie_to_the_first() -> None:
     expected = np.zeros((1, 4, 5, 7))
     expected[:, :, 0:4:2, 0:6:2] = 1
     np.testing.assert_array_equal(dx, expected)
+
+
+def test_every_layer_stands_behind_what_reshapes() -> None:
+    """But an embedding, which can only be the first."""
+    for before in ("reshape", "permute"):
+        cases = [case for case in RESHAPED if case.id.endswith(before)]
+        behind = {type(path[-2]) for case in cases for path in case.model.layers[0].paths}
+        assert behind == set(get_args(Layer)) - {Embedding}
+
+
+@pytest.mark.parametrize(("layer", "at", "slope"), SLOPES)
+def test_an_activation_has_the_slope_of_the_norm_at_its_kink(
+    layer: Layer, at: float, slope: float
+) -> None:
+    node = model_of([layer, Dense(name="head", units=1)], (2,)).nodes[0]
+    weights = {f"{node.key}.alpha": np.full(2, 0.25)}
+    run = Pass(weights, True, None, np.random.default_rng(0), {}, {})
+    _, backprop = reference.LAYERS[type(layer)](node, np.full((3, 2), at), run)
+    np.testing.assert_array_equal(backprop(np.ones((3, 2)))[0], slope)
+
+
+@pytest.mark.parametrize(
+    ("loss", "z", "y", "slope"),
+    [(MAE(), 0.25, 0.25, 0.0), (Huber(delta=0.25), 0.5, 0.25, 0.25),
+     (Huber(delta=0.25), 0.25, 0.5, -0.25), (BinaryCrossEntropy(), 0.0, 1.0, -0.5)],
+)  # fmt: skip
+def test_a_loss_has_the_slope_of_the_norm_at_its_kink(
+    loss: Loss, z: float, y: float, slope: float
+) -> None:
+    function = reference.LOSSES[type(loss)]
+    assert function(loss, np.array([[z]]), np.array([[y]]))[1] == slope
 
 
 def test_losses_are_their_formulas() -> None:

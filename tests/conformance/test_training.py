@@ -10,6 +10,7 @@ from bakeoff.backends.contract import Adapter
 from bakeoff.models.init import initial_weights
 from conformance.cases import LAYERS, OPTIMIZERS, Case
 from conformance.driving import staged, start, train, training_bound
+from conformance.kinks import STEPS_AT_KINKS
 from conformance.parity import assert_all_parity
 
 _DENSE = next(case for case in OPTIMIZERS if case.id == "adam-dense")
@@ -17,6 +18,7 @@ _DENSE = next(case for case in OPTIMIZERS if case.id == "adam-dense")
 _EACH = {"sgd", "sgd-momentum-dense", "adam", "adam-dense", "adamw", "rmsprop", "adagrad",
          "sgd-nesterov-cosine-warmup", "sgd-clip_norm", "batch_norm-running"}  # fmt: skip
 _IN_EVERY_MODE = [pytest.param(case, id=case.id) for case in OPTIMIZERS if case.id in _EACH]
+_AT_KINKS = [pytest.param(case, id=case.id) for case in STEPS_AT_KINKS]
 _OPTIMIZERS = [pytest.param(case, id=case.id) for case in OPTIMIZERS]
 _MODELS = [pytest.param(case, id=case.id) for case in [*LAYERS, *OPTIMIZERS]]
 
@@ -39,6 +41,13 @@ def test_steps_in_every_mode(adapter: Adapter, case: Case, mode: str) -> None:
     actual = train(adapter, case, "float32", 5, mode)
     bound = training_bound(case, "float32", 5, expected)
     assert_all_parity(actual.tensors(), expected.tensors(), bound=bound)
+
+
+@pytest.mark.parametrize("case", _AT_KINKS)
+def test_steps_at_kinks(adapter: Adapter, case: Case, dtype: str) -> None:
+    expected = train(reference, case, "float64", 5)
+    bound = training_bound(case, dtype, 5, expected)
+    assert_all_parity(train(adapter, case, dtype, 5).tensors(), expected.tensors(), bound=bound)
 
 
 @pytest.mark.parametrize("case", _OPTIMIZERS)

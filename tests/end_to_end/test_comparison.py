@@ -59,8 +59,9 @@ def test_the_default_suite_learns_alike(
     assert row["status"] == "ok", row["reason"]
     assert row["loss"]["first"] == pytest.approx(reference["loss"]["first"], rel=1e-3)
     assert row["loss"]["last"] < row["loss"]["first"]
-    interval = row["samples_per_second"]
-    assert 0 < interval["low"] <= interval["median"] <= interval["high"]
+    speed = row["samples_per_second"]
+    assert speed["median"] > 0
+    assert speed["low"] is speed["high"] is None  # one process has no interval
     assert row["peak_rss_mb"] > 0
     assert row["parity"]["verdict"] == "pass", row["parity"]
 

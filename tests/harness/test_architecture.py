@@ -33,7 +33,7 @@ _FLOORS = (
     {"commands"},
     {"training", "timing"},
     {"parity", "report"},
-    {"workload", "checks", "interrupts"},
+    {"workload", "checks", "interrupts", "printing"},
     {"results"},
     {"environments"},
     {"worker"},

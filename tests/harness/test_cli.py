@@ -357,6 +357,27 @@ def test_explain_prints_the_norm_and_its_source(bakeoff: Command, word: str) -> 
     assert "=" in out.splitlines()[0] or "←" in out or "~" in out.splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("word", "norm", "elsewhere"),
+    [("clip_norm", "‖g‖ over all weights together", "torch clip_grad_norm_ divides by"),
+     ("decoupled", "w ← w - η weight_decay·w", "keras is decoupled in every optimizer"),
+     ("warmup", "factor(t) is (t + 1) / w", "keras CosineDecay's warm-up begins at 0"),
+     ("schedule", "t = 0, 1, 2, ... counts updates", "mxnet the first update has t 1"),
+     ("bidirectional", "reads the input from its end", "keras is the layer Bidirectional"),
+     ("fan_out", "(C·kH·kW, O·kH·kW) for a convolution", "keras counts them from a weight"),
+     ("pads", "⌈n / s⌉ long", "keras has 'valid', 'same' and 'causal', no numbers"),
+     ("constant", "factor = 1", ""), ("constant", "w = value", ""),
+     ("adam", "β₁ m", "keras epsilon = 1e-7"),
+     ("layer_norm", "Ba et al.", "flax epsilon is 1e-6 (not checked)")],
+)  # fmt: skip
+def test_explain_knows_the_words_and_what_frameworks_do(
+    bakeoff: Command, word: str, norm: str, elsewhere: str
+) -> None:
+    out = " ".join(bakeoff("explain", word).out.split())
+    assert norm in out
+    assert elsewhere in out
+
+
 def test_explain_of_an_unknown_word(bakeoff: Command) -> None:
     _assert_refused(bakeoff("explain", "adamw2"), "did you mean adamw?")
 

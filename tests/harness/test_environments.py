@@ -11,8 +11,8 @@ import filelock
 import pytest
 
 from bakeoff import backends
-from bakeoff.bench.commands import doctor, show
-from bakeoff.bench.environments import builds, install, requirements
+from bakeoff.bench.commands import doctor, listing
+from bakeoff.bench.environments import builds, install, machine, memory, requirements
 from bakeoff.bench.environments import find as environments
 from bakeoff.bench.environments.find import Backend
 from bakeoff.bench.environments.requirements import Size
@@ -170,7 +170,7 @@ def test_a_stale_environment_is_named_as_such(
     monkeypatch.setitem(backends.FRAMEWORKS, "numpy", ("a_framework_that_is_not_there",))
     reason = f"stale, made for numpy==1.0, now it is {_PIN}"
     assert reason in str(environments.find("numpy", {}).reason)
-    monkeypatch.setattr(show, "NAMES", ())
+    monkeypatch.setattr(listing, "NAMES", ("numpy",))
     listed = bakeoff("list").out
     assert "numpy: its environment is stale: made for numpy==1.0" in listed
     assert "run: bakeoff install numpy\n" in listed
@@ -285,3 +285,81 @@ def test_what_an_install_takes_is_told_before(
     assert lines[1].endswith("; 2,758 MB to download; the build for GPUs")
     assert lines[2].startswith("in all at least 2,775 MB to download")
     assert bakeoff("install", "--device", "tpu").code == 2
+
+
+def _tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "quotas"),
+    [
+        ({}, []),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, []),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, [1.5]),
+        (
+            {
+                "proc/self/cgroup": "0::/user.slice/run\n",
+                "sys/fs/cgroup/user.slice/cpu.max": "300000 100000",
+                "sys/fs/cgroup/user.slice/run/cpu.max": "max 100000",
+            },
+            [3.0],
+        ),
+        (
+            {
+                "proc/self/cgroup": "5:memory:/m\n4:cpu,cpuacct:/docker/f00\n1:name=systemd:/\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "50000",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000",
+                "sys/fs/cgroup/cpu,cpuacct/docker/f00/cpu.cfs_quota_us": "-1",
+                "sys/fs/cgroup/cpu,cpuacct/docker/f00/cpu.cfs_period_us": "100000",
+            },
+            [0.5],
+        ),
+    ],
+    ids=["none", "no limit", "one and a half", "of a slice", "version 1"],
+)
+def test_quotas_of_cgroups(tmp_path: Path, files: dict[str, str], quotas: list[float]) -> None:
+    assert list(machine.quotas(_tree(tmp_path, files))) == quotas
+
+
+@pytest.mark.parametrize(("quota", "cores"), [([], 4), ([9.0], 4), ([2.9, 3.0], 2), ([0.1], 1)])
+def test_a_part_of_a_core_is_none(
+    monkeypatch: pytest.MonkeyPatch, quota: list[float], cores: int
+) -> None:
+    monkeypatch.setattr(machine, "quotas", lambda root: quota)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(4))
+    monkeypatch.setattr("os.process_cpu_count", lambda: 6, raising=False)
+    assert machine.usable_cores() == cores
+    monkeypatch.setattr("os.process_cpu_count", lambda: 1)
+    assert machine.usable_cores() == 1
+
+
+def test_what_an_interpreter_says_is_asked_once_until_something_changes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BAKEOFF_CACHE", str(home / "cache"))
+    python = _link_python(home / "given")
+    backend = Backend(name="numpy", adapter="numpy", python=str(python))
+    asked = []
+
+    def describe(backend: Backend) -> environments.Description | str:
+        asked.append(backend.name)
+        return answer
+
+    answer: environments.Description | str = "broken"
+    monkeypatch.setattr(memory, "describe", describe)
+    assert (memory.recall(backend), memory.recall(backend)) == ("broken", "broken")
+    answer = environments.Description("2.0", ["cpu"], ["eager"], {}, {})
+    assert [memory.recall(backend) for _ in range(3)] == [answer] * 3
+    assert len(asked) == 3  # what is broken was not kept
+    (kept,) = (home / "cache" / "backends").iterdir()
+    kept.write_bytes(kept.read_bytes()[:9])  # damaged
+    assert memory.recall(backend) == answer
+    python.write_text(python.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    monkeypatch.setattr(memory, "packages", lambda python: "torch 9")
+    memory.recall(backend)
+    assert len(asked) == 5

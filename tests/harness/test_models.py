@@ -29,12 +29,34 @@ from bakeoff.models.initializers import (
 from bakeoff.models.layers import Dense, Dropout, Layer, ReLU, Residual
 from bakeoff.models.losses import MSE
 from bakeoff.models.optimizers import SGD
+from bakeoff.models.words import words
 
+_CLAIMS = Path(__file__).parents[2] / "models" / "claims"
 _LENET = (Path(__file__).parents[2] / "models" / "zoo" / "lenet5.toml").read_text(encoding="utf-8")
 
 
 def _model(*layers: Layer) -> Model:
     return Model(name="m", input=(4,), layers=layers, loss=MSE(), optimizer=SGD(learning_rate=0.5))
+
+
+def test_every_claim_on_a_framework_is_of_a_word_that_is_explained() -> None:
+    """Else nobody reads it, and no test checks it."""
+    claimed = [
+        claims
+        for path in _CLAIMS.glob("*.toml")
+        for claims in msgspec.toml.decode(path.read_bytes()).values()
+    ]
+    explained = [word.claims for word in words().values()]
+    assert claimed
+    assert all(claims in explained for claims in claimed)
+
+
+def test_a_norm_says_nothing_of_frameworks() -> None:
+    """What they do is a claim, which a test checks; the docstring of a norm is not checked."""
+    for word, (norms, _) in words().items():
+        for norm in norms:
+            named = re.findall(r"PyTorch|Keras|Paddle|MXNet|Gluon|JAX|Flax|optax", norm.__doc__)
+            assert not named, word
 
 
 @pytest.mark.parametrize("name", zoo())

@@ -322,19 +322,21 @@ def test_a_disk_that_fills_while_the_run_is_written_leaves_nothing(
     assert sorted(path.name for path in Path().iterdir()) == ["tiny.toml"]
 
 
-def test_a_job_of_another_version_is_not_gone_on_with(
+def test_a_job_without_all_it_was_told_is_told_again(
     bakeoff: Command, workload: Path, fake: Fake
 ) -> None:
-    bakeoff("run", workload, "--backend", fake("raises"), "--seeds", 1, "--output", "out")
+    bakeoff("run", workload, "--backend", fake("recovers"), "--seeds", 1, "--output", "out")
     (job,) = Path("out").glob("jobs/*/*/job.json")
     content = json.loads(job.read_text())
     del content["target_mean"]
     job.write_text(json.dumps(content))
-    outcome = bakeoff("run", "--resume", "out")
-    assert outcome.code == 2
-    assert "target_mean" in outcome.err
-    assert "start a new run" in outcome.err
-    assert bakeoff("report", "out").code == 0
+    said = " ".join(bakeoff("report", "out").out.split())
+    assert "is damaged: job.json: Object missing required field `target_mean`" in said
+    Path("../mended").touch()
+    outcome = bakeoff("run", "--resume", "out", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "is damaged: job.json" in outcome.err
+    assert _rows(outcome)["recovers"]["status"] == "ok"
 
 
 def test_a_disk_that_fills_while_the_report_is_written_keeps_the_records(
@@ -359,3 +361,21 @@ def _alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z" and os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+
+
+def test_a_run_of_another_version_is_reported_from_its_own_summary(
+    bakeoff: Command, workload: Path
+) -> None:
+    bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
+    Path("out/run.toml").write_text(
+        "bakeoff_version = '0.0.1'\nschema_version = 1\n", encoding="utf-8"
+    )
+    before = json.loads(Path("out/summary.json").read_bytes())
+    Path("out/report.html").unlink()
+    assert bakeoff("report", "out").code == 0
+    assert Path("out/report.html").exists()
+    assert json.loads(Path("out/summary.json").read_bytes())["rows"] == before["rows"]
+    refused = bakeoff("run", "--resume", "out")
+    assert (refused.code, "use bakeoff 0.0.1" in refused.err) == (2, True)
+    Path("out/summary.json").unlink()
+    assert "use bakeoff 0.0.1" in bakeoff("report", "out").err
