@@ -69,9 +69,10 @@ def build(
 
 
 def preload(mode: Mode) -> None:
-    """Import what JAX (0.10) imports when it first asks for devices, and lowers an operation."""
+    """Import what JAX (0.7 to 0.10) imports when it asks for devices, and lowers an operation."""
     dialects = ("jaxlib.mlir.dialects.mhlo", "jaxlib.mlir.dialects.builtin")
-    import_those_there(["jax.experimental.multihost_utils", *dialects])
+    lazy = ("importlib.metadata", "jax._src.hijax", "jax.experimental.multihost_utils")
+    import_those_there([*lazy, *dialects])
 
 
 def settings(execution: Execution) -> dict[str, str]:

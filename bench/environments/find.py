@@ -209,7 +209,8 @@ def describe(backend: Backend) -> Description | str:
 def _shown_name(adapter: str, pythons: Mapping[str, Path]) -> str:
     """Return the name that tables show and folders have; InputError if there can be none."""
     name = _name(adapter, pythons)
-    if not _NAME.fullmatch(name):
+    is_ours = name == adapter  # and has been checked, if it is that of a version
+    if not _NAME.fullmatch(re.sub("[@+!]", "-", name) if is_ours else name):
         raise InputError(
             f'"{name}" cannot name a backend: expected letters, digits, ".", "_" and "-", '
             "64 of them at most"
