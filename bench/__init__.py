@@ -12,6 +12,7 @@
     `worker`                  what runs there: it imports `models`, `backends` and nothing else here
     `rivals`                  the same nets by hand and in other libraries, imported by name
 
+Beside them lies `interface`, the top of the package: what `import bakeoff` gives. It imports rooms.
 Rooms of one floor do not know each other. Nothing flows back: a stage reads only what the one
 before it wrote. Of a run, `training.plan` checks all input; `training.prepare` writes the run
 folder; `training.certificates` has each row certified by `parity`, which asks a `worker.probe`;

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import shlex
 import sys
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct, structs
 
 from ..models import InputError
 from .environments.machine import usable_cores
@@ -29,13 +35,39 @@ def check_output(output: Path) -> None:
 
 
 def default_output() -> Path:
-    """Return the output folder of a run that names none."""
-    return Path("bakeoff-runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    """Return the output folder of a run that names none: one that is not there."""
+    folder = Path("bakeoff-runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in chain([folder], others) if not path.exists())
 
 
 def command_line() -> str:
     """Return the command that the user gave."""
     return shlex.join(["bakeoff", *sys.argv[1:]])
+
+
+def check_values(request: Struct) -> None:
+    """Raise InputError for a value that is not what its field in a request says: what comes from
+    the command line is, from Python it may be anything.
+    """
+    for field in structs.fields(type(request)):
+        value = getattr(request, field.name)
+        # What is named may be of two kinds of Struct, which msgspec does not tell apart.
+        kind = (
+            Annotated[tuple[Any, ...], Meta(min_length=1)] if field.name == "names" else field.type
+        )
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            legal = f"expected {', '.join(_literals(kind))}" if _literals(kind) else str(error)
+            raise InputError(f"{field.name} {reprlib.repr(value)}: {legal}") from None
+
+
+def _literals(kind: Any) -> list[str]:
+    """Return the words that a type takes, if it takes only some."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [word for part in get_args(kind) for word in _literals(part)]
 
 
 def check_execution(device: str, threads: int) -> None:

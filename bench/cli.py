@@ -13,7 +13,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -101,6 +101,15 @@ def _console(as_json: bool = False) -> Any:
     return Screen(stderr=as_json)
 
 
+def _shown(as_json: bool) -> Literal["tables", "json"]:
+    return "json" if as_json else "tables"
+
+
+@app.callback()
+def before_any(version: options.Version = False) -> None:
+    """What stands before any command."""
+
+
 @app.command(epilog=options.EXAMPLES["run"])
 def run(
     context: typer.Context,
@@ -137,7 +146,7 @@ def run(
             options.interpreters(python),
             options.given(context),
             _console(as_json),
-            as_json=as_json,
+            shown=_shown(as_json),
         )
     request = RunRequest(
         workloads=tuple(workloads or DEFAULT_SUITE),
@@ -157,7 +166,7 @@ def run(
         parity=not no_parity,
         audited=not no_parity,
     )
-    return command.start(request, _console(as_json), make_missing=install, as_json=as_json)
+    return command.start(request, _console(as_json), make_missing=install, shown=_shown(as_json))
 
 
 @app.command(epilog=options.EXAMPLES["train"])
@@ -208,7 +217,9 @@ def train(
         parity=False,  # there is nothing to compare
         checkpoint=checkpoint,
     )
-    return train_one(request, resume, options.given(context), _console(as_json), as_json=as_json)
+    return train_one(
+        request, resume, options.given(context), _console(as_json), shown=_shown(as_json)
+    )
 
 
 @app.command(epilog=options.EXAMPLES["install"])
@@ -375,7 +386,7 @@ def bench(
             options.interpreters(python),
             options.given(context),
             _console(as_json),
-            as_json=as_json,
+            shown=_shown(as_json),
         )
     phases = options.phases(phase)
     rivals = rivals_asked(against_native, peers, phases)
@@ -396,7 +407,7 @@ def bench(
         parity=not no_parity,
         rivals=rivals,
     )
-    return command.run(request, _console(as_json), as_json=as_json)
+    return command.run(request, _console(as_json), shown=_shown(as_json))
 
 
 @app.command(epilog=options.EXAMPLES["report"])

@@ -17,6 +17,14 @@ def _python(help_text: str) -> Any:
     return Option("--python", metavar="NAME=PATH", help=help_text)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"bakeoff {version('bakeoff')}")
+        raise typer.Exit
+
+
 def _seconds(help_text: str) -> Any:
     return Option(metavar="SECONDS", parser=_finite_seconds, help=help_text)
 
@@ -170,6 +178,10 @@ CertificatesJson = Annotated[bool, Option("--json", help="Print the certificates
 ListJson = Annotated[bool, Option("--json", help="Print it as JSON.")]
 RowsJson = Annotated[bool, Option("--json", help="Print differences, rows and failures as JSON.")]
 Matrix = Annotated[bool, Option("--matrix", help="Print what each backend supports, as Markdown.")]
+Version = Annotated[
+    bool,
+    Option("--version", is_eager=True, callback=_print_version, help="Print the version."),
+]
 OpenPage = Annotated[bool, Option("--open", help="Open the page in a browser.")]
 
 

@@ -17,6 +17,7 @@ from ..datasets import csv
 from ..datasets.catalogue import placed, table_name
 from ..datasets.dataset import Dataset
 from ..models import InputError, Model
+from ..models.building import settle, to_toml
 from ..models.layers import Name
 from ..models.losses import BinaryCrossEntropy
 from ..models.shapes import Finite, PositiveInt, Shape, show
@@ -41,15 +42,27 @@ class _Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     target: Finite | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         known = [name for names in METRICS.values() for name in names]
         if self.metric not in known:
-            raise ValueError(f'metric "{self.metric}": {closest(self.metric, known)}')
+            raise InputError(f'metric "{self.metric}": {closest(self.metric, known)}')
 
 
 class Workload(_Terms, frozen=True, kw_only=True):
-    """A workload with its model."""
+    """A workload with its model. InputError if a value is wrong.
+
+    >>> from bakeoff import Workload, read_model
+    >>> model = read_model("digits-mlp")
+    >>> workload = Workload(
+    ...     name="mine", model=model, dataset="digits", batch_size=32, epochs=5, metric="accuracy"
+    ... )
+    """
 
     model: Model
+
+    def to_toml(self) -> str:
+        """Return the workload, its model in it, as the text of a TOML file for the command line."""
+        return to_toml(self)
 
 
 class _Data(csv.Parameters, frozen=True, kw_only=True):
@@ -69,8 +82,12 @@ class _File(_Terms, frozen=True, kw_only=True):
     data: _Data | None = None
 
 
-def read(name: str) -> Workload:
+def read(name: str | Workload) -> Workload:
     """Read a workload: a name of ours, or a path to a TOML file. InputError if wrong or unknown."""
+    if isinstance(name, Workload):
+        return name
+    if not isinstance(name, str):
+        raise InputError(f"{name!r}: expected a workload, or the name or file of one")
     if name in names():
         return _resolve(decode(_WORKLOADS / f"{name}.toml", _File), Path())
     if not name.endswith(".toml"):
@@ -85,8 +102,20 @@ def read(name: str) -> Workload:
     return _resolve(decode(Path(name), _File), Path(name).parent)
 
 
-def find(name: str) -> Workload | Model:
+Named = str | Workload | Model  # by a name or the path of a file, or built in Python
+
+
+def name_of(asked: Named) -> str:
+    """Return what a workload or a model is called."""
+    return asked.name if isinstance(asked, Workload | Model) else str(asked)
+
+
+def find(name: Named) -> Workload | Model:
     """Read a workload or a model, by name or from a file. InputError if there is neither."""
+    if isinstance(name, Workload | Model):
+        return name
+    if not isinstance(name, str):
+        raise InputError(f"{name!r}: expected a workload, a model, or the name or file of one")
     is_file = name.endswith(".toml")
     if name in names() or (is_file and not looks_like_model(Path(name))):
         return read(name)

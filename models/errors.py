@@ -8,3 +8,7 @@ class InputError(ValueError):
 
     The message says in one line what happened, the value, what was expected, and how to fix it.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: that line, and not how it came to it."""
+        return [f"{type(self).__name__}: {self}"]

@@ -11,6 +11,7 @@ from typing import Annotated, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+from .building import settle, to_toml
 from .endings import ending_warning
 from .errors import InputError
 from .initializers import WeightSpec
@@ -81,7 +82,19 @@ class Cost(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
-    """What all backends must agree on. Decoding checks names and shapes: ValueError if wrong."""
+    """What all backends must agree on. InputError if a value, a name or a shape is wrong.
+
+    >>> from bakeoff import Model, layers, losses, optimizers
+    >>> model = Model(
+    ...     name="line",
+    ...     input=(1,),
+    ...     layers=(layers.Dense(name="output", units=1),),
+    ...     loss=losses.MSE(),
+    ...     optimizer=optimizers.SGD(learning_rate=0.1),
+    ... )
+    >>> model.cost.parameters
+    2
+    """
 
     name: Name
     description: str = ""
@@ -91,12 +104,43 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
+        settle(self)
+        try:
+            self._check()
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    def _check(self) -> None:
         if (depth := _depth(self.layers)) > _DEEPEST:
             raise ValueError(f"layers are nested {depth} deep, expected {_DEEPEST} at most")
         keys = [node.key for node in self.walk()]
         if twice := {key for key in keys if keys.count(key) > 1}:
             raise ValueError(f'two layers are named "{min(twice)}"; names must be unique')
         self.loss.check_output(self.output_shape)
+
+    def to_toml(self) -> str:
+        """Return the model as the text of a TOML file, which reads as this very model.
+
+        >>> from bakeoff import read_model
+        >>> print(read_model("linear").to_toml())
+        name = "linear"
+        description = "One weight and one bias: the first lesson, y ≈ 2x."
+        input = [
+            1,
+        ]
+        layers = [
+            { type = "dense", name = "output", units = 1, weight_initializer = { type = "zeros" } },
+        ]
+        <BLANKLINE>
+        [loss]
+        type = "mse"
+        <BLANKLINE>
+        [optimizer]
+        type = "sgd"
+        learning_rate = 0.0625
+        <BLANKLINE>
+        """
+        return to_toml(self)
 
     @cached_property
     def nodes(self) -> tuple[Node[Layer], ...]:

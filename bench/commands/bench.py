@@ -18,7 +18,7 @@ from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
 from ...models import InputError, sealed
 from .. import interrupts
-from ..checks import check_execution, check_output, check_unique
+from ..checks import check_execution, check_output, check_unique, check_values
 from ..environments import machine
 from ..environments.code import digest as code_digest
 from ..environments.code import write_zip
@@ -52,21 +52,23 @@ from ..timing.work import TimedWork, find
 from ..worker.files import write_whole
 from ..worker.records import Record, ending
 from ..worker.task import Task
-from .report import show
+from ..workload import Named, name_of
+from .report import Shown, show
 from .run import RESUMED
 from .warn import nothing_of, tell, warn
 
 
-def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
+def run(request: BenchRequest, console: Console, *, shown: Shown) -> int:
     """Benchmark and report; return 1 if a case or a certificate failed, or nothing was measured,
     else 0. InputError.
 
     An interrupt ends the timing; what was timed is reported, and `interrupts.EXIT_CODE` returned.
     """
+    check_values(request)
     for execution in request.executions:
         check_execution(execution.device, execution.threads)
     check_output(request.output)
-    check_unique(list(request.names), "workload")
+    check_unique([name_of(asked) for asked in request.names], "workload")
     works = [find(name, request.data_dir) for name in request.names]
     for work in works:
         warn(work.facts.warnings, console)
@@ -79,7 +81,7 @@ def run(request: BenchRequest, console: Console, *, as_json: bool) -> int:
         field = races(request, works, backends, output)
         here = machine.look()  # its load, before there is ours
         write_spec(output, _spec(request, works, backends, here))
-        return _bench(request, works, backends, field, here, console, as_json=as_json)
+        return _bench(request, works, backends, field, here, console, shown=shown)
 
 
 def resume(
@@ -88,7 +90,7 @@ def resume(
     given: Sequence[str],
     console: Console,
     *,
-    as_json: bool,
+    shown: Shown,
 ) -> int:
     """Go on with a benchmark: what was timed is kept; return as `run` does. InputError."""
     if surplus := [word for word in given if word not in RESUMED]:
@@ -115,7 +117,7 @@ def resume(
         check_same(folder, spec, works)
         for line in keep(field):
             tell(f"{line}; its race is run again", console)
-        return _bench(request, works, backends, field, spec.machine, console, as_json=as_json)
+        return _bench(request, works, backends, field, spec.machine, console, shown=shown)
 
 
 def _bench(
@@ -126,7 +128,7 @@ def _bench(
     here: Machine,
     console: Console,
     *,
-    as_json: bool,
+    shown: Shown,
 ) -> int:
     """Certify, time and report what is not there yet; return the exit code."""
     output = request.output.resolve()
@@ -149,7 +151,7 @@ def _bench(
         with console.status("judging what was noted of the timed blocks"):
             found = audits.judge(field)
     summary = summarize(request, here, works, field, certificates, how_far.peaks, found)
-    show(summary, output, console, as_json=as_json)
+    show(summary, output, console, shown=shown)
     if interrupted:
         done, cases = len(summary.measurements), sum(len(race.adapters) for race in field)
         console.print(
@@ -162,16 +164,24 @@ def _bench(
     return interrupts.EXIT_CODE if interrupted else _exit_code(summary)
 
 
+def _found_again(asked: Named, output: Path) -> str:
+    """Return by what a workload or a model is found when the benchmark is gone on with."""
+    if isinstance(asked, str):
+        return str(Path(asked).resolve()) if asked.endswith(".toml") else asked
+    path = output / f"{asked.name}.toml"
+    path.write_text(asked.to_toml(), encoding="utf-8")
+    return str(path)
+
+
 def _spec(
     request: BenchRequest, works: Sequence[TimedWork], backends: Sequence[Backend], here: Machine
 ) -> BenchSpec:
     output = request.output.resolve()
-    names = [str(Path(n).resolve()) if n.endswith(".toml") else n for n in request.names]
     return BenchSpec(
         schema_version=SCHEMA_VERSION,
         bakeoff_version=version("bakeoff"),
         command=request.command,
-        names=names,
+        names=[_found_again(asked, output) for asked in request.names],
         modes=request.modes,
         devices=request.devices,
         dtype=request.dtype,

@@ -8,9 +8,10 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -19,8 +20,9 @@ from rich.table import Table
 from ...backends.contract import DType, Execution, Mode
 from ...datasets import load
 from ...models import InputError, Model
+from ...models.shapes import PositiveInt
 from .. import workload
-from ..checks import check_execution, check_output
+from ..checks import check_execution, check_output, check_unique, check_values
 from ..environments.find import find_all
 from ..parity import probes
 from ..parity.certificate import Certificate, Rung, in_a_line, in_words
@@ -30,6 +32,7 @@ from ..parity.ladder import RungName
 from ..parity.noise import MULTIPLE
 from ..printing import write_json
 from ..worker.evidence import Probe
+from ..workload import Named
 from .warn import nothing_of, warn
 
 _HEADINGS: dict[RungName, str] = {  # in 80 characters; `weights` is equal or a failure
@@ -43,18 +46,21 @@ _HEADINGS: dict[RungName, str] = {  # in 80 characters; `weights` is equal or a 
 _VERDICTS = {"pass": "green", "fail": "red", "error": "red", "unsupported": "yellow"}
 
 
+_SOME = Meta(min_length=1)
+
+
 class ParityRequest(Struct, frozen=True, kw_only=True):
     """What the user asked. `names` are workloads, or models, which are probed with random data."""
 
-    names: tuple[str, ...]
-    backends: tuple[str, ...] | None
+    names: tuple[Named, ...]
+    backends: Annotated[tuple[str, ...], _SOME] | None
     pythons: Mapping[str, Path]
-    dtypes: tuple[DType, ...]
-    modes: tuple[Mode, ...]
+    dtypes: Annotated[tuple[DType, ...], _SOME]
+    modes: Annotated[tuple[Mode, ...], _SOME]
     device: str
-    threads: int
-    steps: int
-    timeout: float
+    threads: PositiveInt
+    steps: Annotated[int, Meta(ge=3)]
+    timeout: Annotated[float, Meta(ge=0.1)]
     data_dir: Path | None
     use_cache: bool
     output: Path | None
@@ -62,10 +68,35 @@ class ParityRequest(Struct, frozen=True, kw_only=True):
 
 def run(request: ParityRequest, console: Console, *, as_json: bool) -> int:
     """Certify and report; return 1 if a certificate fails, or none passes, else 0. InputError."""
+    began = monotonic()
+    certificates = certify_all(request, console)
+    if as_json:
+        write_json(certificates)
+    else:
+        _print(certificates, console)
+        spent = monotonic() - began
+        console.print(f"{_count(certificates)}; {spent:.1f} s", highlight=False)
+    if request.output:
+        _write(certificates, request.output, console)
+    nothing = nothing_of(
+        (c.model, c.backend, "" if c.verdict in ("pass", "fail") else c.reason or c.verdict)
+        for c in certificates
+    )
+    verdicts = {certificate.verdict for certificate in certificates}
+    return int(nothing or bool(verdicts & {"fail", "error"}))
+
+
+def certify_all(request: ParityRequest, console: Console) -> list[Certificate]:
+    """Return the certificate of everything that was asked. Raises InputError."""
+    check_values(request)
+    check_unique([workload.name_of(asked) for asked in request.names], "workload or model")
     check_execution(request.device, request.threads)
     if request.output:
         check_output(request.output)
-    asked = {name: probe(name, request.steps, request.data_dir) for name in request.names}
+    asked = {
+        workload.name_of(each): probe(each, request.steps, request.data_dir)
+        for each in request.names
+    }
     for name, judged in asked.items():
         warn((f"{name}: {line}" for line in judged.model.warnings), console)
     tell = partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -77,22 +108,7 @@ def run(request: ParityRequest, console: Console, *, as_json: bool) -> int:
         for dtype in request.dtypes
         for mode in request.modes
     ]
-    began = monotonic()
-    certificates = _certify(claims, request, console)
-    if as_json:
-        write_json(certificates)
-    else:
-        _print(certificates, console)
-        spent = monotonic() - began
-        console.print(f"{_count(certificates)}; {spent:.1f} s", highlight=False)
-    if request.output:
-        _write(certificates, request.output, console)
-    verdicts = {certificate.verdict for certificate in certificates}
-    nothing = nothing_of(
-        (c.model, c.backend, "" if c.verdict in ("pass", "fail") else c.reason or c.verdict)
-        for c in certificates
-    )
-    return int(nothing or bool(verdicts & {"fail", "error"}))
+    return _certify(claims, request, console)
 
 
 def self_test(console: Console) -> int:
@@ -102,7 +118,7 @@ def self_test(console: Console) -> int:
     return print_self_test(console)
 
 
-def probe(name: str, steps: int, data_dir: Path | None) -> Probe:
+def probe(name: Named, steps: int, data_dir: Path | None) -> Probe:
     """Return the probe of a workload, or of a model. InputError if there is neither."""
     work = workload.find(name)
     if isinstance(work, Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -16,12 +17,14 @@ from ..results.summary import Summary
 from ..training import aggregate
 from ..training.run_folder import OtherVersionError
 
+Shown = Literal["tables", "json", "nothing"]  # on stdout, of a result
+
 
 def report(folder: Path, console: Console, *, open_page: bool) -> None:
     """Write the report of a run or a benchmark again; of a run, the summary too."""
     is_run = (folder / "run.toml").exists()
     summary = _summarized(folder) if is_run else summary_of(folder)
-    show(summary, folder, console, as_json=False)
+    show(summary, folder, console, shown="tables")
     if open_page:
         webbrowser.open((folder / "report.html").resolve().as_uri())
 
@@ -48,14 +51,14 @@ def _summarized(folder: Path) -> Summary:
         return storage.read(folder / "summary.json")
 
 
-def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> None:
-    """Print the tables, or the JSON; then write `summary.json` and the reports into a folder.
+def show(summary: Summary, folder: Path, console: Console, *, shown: Shown) -> None:
+    """Print the tables, the JSON or nothing; then write `summary.json` and the reports.
 
     Raises InputError when they cannot be written.
     """
-    if as_json:
+    if shown == "json":
         write_json(summary)
-    else:
+    elif shown == "tables":
         for table in terminal.tables(summary):
             console.print(table)
     try:
@@ -76,6 +79,6 @@ def show(summary: Summary, folder: Path, console: Console, *, as_json: bool) -> 
             highlight=False,
             soft_wrap=True,
         )
-    if not as_json:
+    if shown == "tables":
         page = f"report: {folder / 'report.html'}"
         console.print(page, markup=False, highlight=False, soft_wrap=True)

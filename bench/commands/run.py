@@ -28,13 +28,13 @@ from ..training.resume import make_ready
 from ..training.run_folder import RunSpec, locked, read_run
 from ..worker.files import remove
 from .install import explained, install
-from .report import show
+from .report import Shown, show
 from .warn import nothing_of, tell, warn
 
 RESUMED = ("--resume", "--json", "--python")  # what may be given with --resume
 
 
-def start(request: RunRequest, console: Console, *, make_missing: bool, as_json: bool) -> int:
+def start(request: RunRequest, console: Console, *, make_missing: bool, shown: Shown) -> int:
     """Prepare and run a new comparison; return the exit code."""
     with _downloads(console) as download_progress:
         work = plan.check(request, download_progress)
@@ -55,8 +55,8 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, as_json:
             tell(backend.advice, console)
     datasets = {w.name: dataset for w, dataset in work}
     with locked(folder):
-        _run(folder, read_run(folder), datasets, console)
-        summary = _finish(folder, console, as_json=as_json)
+        _run(folder, read_run(folder), datasets, console, shown)
+        summary = _finish(folder, console, shown=shown)
     if request.checkpoint and request.checkpoint.exists():
         made = f"checkpoint: {request.checkpoint}"
         console.print(made, markup=False, highlight=False, soft_wrap=True)
@@ -69,7 +69,7 @@ def resume(
     given: Sequence[str],
     console: Console,
     *,
-    as_json: bool,
+    shown: Shown,
 ) -> int:
     """Go on with a run; return the exit code. It cannot take what would change it: InputError."""
     if surplus := [word for word in given if word not in RESUMED]:
@@ -86,8 +86,8 @@ def resume(
                 spec, datasets = make_ready(
                     folder, spec, pythons, download_progress, partial(tell, console=console)
                 )
-            _run(folder, spec, datasets, console)
-            summary = _finish(folder, console, as_json=as_json)
+            _run(folder, spec, datasets, console, shown)
+            summary = _finish(folder, console, shown=shown)
     except OSError as error:
         raise InputError(f"{folder} cannot be gone on with: {error}; start a new run") from None
     return _exit_code(summary, asked=())
@@ -111,7 +111,9 @@ def _is_usable(backend: Backend, *, cuda: bool) -> bool:
     return backend.python is not None
 
 
-def _run(folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console) -> None:
+def _run(
+    folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console, shown: Shown
+) -> None:
     console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
     remove(folder / "summary.json")  # it is of fewer records than there will be
     try:
@@ -122,7 +124,7 @@ def _run(folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: 
         with console.status("") as status:
             audits.judge(folder, status.update)
     except KeyboardInterrupt:
-        _finish(folder, console, as_json=False)
+        _finish(folder, console, shown="tables" if shown == "json" else shown)
         words = f"interrupted; go on with: bakeoff run --resume {folder}"
         console.print(words, markup=False, highlight=False, soft_wrap=True)
         raise
@@ -130,9 +132,9 @@ def _run(folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: 
         tell(f"stopped: {error}; mend it, then: bakeoff run --resume {folder}", console)
 
 
-def _finish(folder: Path, console: Console, *, as_json: bool) -> Summary:
+def _finish(folder: Path, console: Console, *, shown: Shown) -> Summary:
     summary = aggregate.summarize(folder)
-    show(summary, folder, console, as_json=as_json)
+    show(summary, folder, console, shown=shown)
     if written := predictions.write(folder):
         where = written[0] if len(written) == 1 else folder / "jobs/*/*" / predictions.FILE
         console.print(f"predictions: {where}", markup=False, highlight=False, soft_wrap=True)

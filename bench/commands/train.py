@@ -12,6 +12,7 @@ from ...models import InputError
 from ..training import checkpoint
 from ..training.plan import RunRequest
 from . import run
+from .report import Shown
 
 _KEPT = ("--seed", "--dtype", "--dataset", "--batch-size")  # they are in the checkpoint
 
@@ -22,7 +23,7 @@ def train(
     given: Sequence[str],
     console: Console,
     *,
-    as_json: bool,
+    shown: Shown,
 ) -> int:
     """Train, or go on from the checkpoint `resume`; return the exit code. Raises InputError."""
     (backend,) = request.backends or ("",)
@@ -40,7 +41,7 @@ def train(
             f"--checkpoint {target} exists already; choose another path, "
             f"or go on with it: --resume {target}"
         )
-    return run.start(request, console, make_missing=False, as_json=as_json)
+    return run.start(request, console, make_missing=False, shown=shown)
 
 
 def _resumed(request: RunRequest, path: Path, given: Sequence[str]) -> RunRequest:

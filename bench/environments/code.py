@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,11 +16,18 @@ from pathlib import Path
 from ..worker.files import whole
 
 _PACKAGES = ("models", "datasets", "backends", "bench")
+_LEFT_OUT = ("__pycache__", "interface")  # which a checkout has here, and no worker can import
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same code gives the same bytes
 
 
 def write_zip(path: Path) -> None:
     """Write the installed package to `path`, whole or not at all."""
+    # In a thread, where no interrupt comes: zipfile cannot close what one has left half-written.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_write, path).result()
+
+
+def _write(path: Path) -> None:
     with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in _sources():
             info = zipfile.ZipInfo(name, _EPOCH)
@@ -47,7 +55,7 @@ def _sources() -> Iterator[tuple[str, bytes]]:
 
 def _walk(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name == "__pycache__":
+        if entry.name in _LEFT_OUT:
             continue
         if entry.is_dir():
             yield from _walk(entry, f"{name}/{entry.name}")

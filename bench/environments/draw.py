@@ -6,12 +6,12 @@ Run as `python -P -m bakeoff.bench.environments.draw`, with a picture in Vega-Li
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
 
 from ..worker import parent
+from .process import same_modules
 
 
 def draw(spec: dict[str, Any], *, scale: int = 2) -> tuple[str, bytes]:
@@ -21,7 +21,7 @@ def draw(spec: dict[str, Any], *, scale: int = 2) -> tuple[str, bytes]:
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__],
         input=json.dumps([spec, scale]).encode(),
-        env=os.environ | {parent.VARIABLE: str(os.getpid())},
+        env=same_modules(),
         capture_output=True,
         start_new_session=True,  # Ctrl-C is for the parent, with which this one ends
     )

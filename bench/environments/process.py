@@ -182,6 +182,11 @@ def worker_variables(threads: int, code: str) -> dict[str, str]:
     }
 
 
+def same_modules() -> dict[str, str]:
+    """Return the environment of a process of this interpreter that finds what this one does."""
+    return clean_environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 def clean_environment() -> dict[str, str]:
     """Return the environment of a process that is started here: the user's, less what would
     redirect another interpreter's imports, and who it ends with.

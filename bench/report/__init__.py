@@ -2,8 +2,8 @@
 
 `wording`, `formatting`, `context` and `tables` decide what is said, once, and `sections` in which
 order; `terminal`, `markdown`, `page` (with `page.html.j2`, `report.css`, `report.js`) and `charts`
-(with `chart_data` and `chart_kinds`) only lay it out. Nothing here reads another file, so an old
-summary can be reported anew.
+(with `chart_data` and `chart_kinds`) only lay it out, as does `fragment`, for a notebook. Nothing
+here reads another file, so an old summary can be reported anew.
 The libraries for charts and pages are imported when a report is written, not before.
 """
 

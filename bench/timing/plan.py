@@ -6,18 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field, structs
+from msgspec import Meta, Struct, field, structs
 
 from ...backends.contract import DType, Execution, Mode
 from ...models import InputError
+from ...models.shapes import PositiveInt
 from ..checks import command_line
 from ..environments.find import Backend
 from ..environments.process import worker_variables
 from ..worker.files import sha256
 from ..worker.records import Phase
 from ..worker.task import Task, steps_per_block
+from ..workload import Named
 from .race import Entrant, Race
 from .work import TimedWork
 
@@ -27,22 +29,23 @@ _UNITS = {"s": 1, "min": 60, "h": 3600}
 _ROOT = __package__.partition(".")[0]
 
 Rivals = Literal["native", "peers"]
+_SOME = Meta(min_length=1)
 
 
 class BenchRequest(Struct, frozen=True, kw_only=True):
     """What the user asked. None is the default: every backend found, each workload's own batch."""
 
-    names: tuple[str, ...]
-    backends: tuple[str, ...] | None
+    names: tuple[Named, ...]
+    backends: Annotated[tuple[str, ...], _SOME] | None
     pythons: Mapping[str, Path]
-    modes: tuple[Mode, ...]
-    devices: tuple[str, ...]
+    modes: Annotated[tuple[Mode, ...], _SOME]
+    devices: Annotated[tuple[str, ...], _SOME]
     dtype: DType
-    batch_sizes: tuple[int, ...] | None
-    threads: tuple[int, ...]
-    phases: tuple[Phase, ...]
+    batch_sizes: Annotated[tuple[PositiveInt, ...], _SOME] | None
+    threads: Annotated[tuple[PositiveInt, ...], _SOME]
+    phases: Annotated[tuple[Phase, ...], _SOME]
     budget: float
-    timeout: float
+    timeout: Annotated[float, Meta(ge=0.1)]
     data_dir: Path | None
     output: Path
     parity: bool = True

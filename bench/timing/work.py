@@ -47,7 +47,7 @@ class TimedWork(NamedTuple):
         write_arrays(path, {"x": self.x, "y": self.y, "order": order, **weights})
 
 
-def find(name: str, data_dir: Path | None) -> TimedWork:
+def find(name: workload.Named, data_dir: Path | None) -> TimedWork:
     """Resolve a workload, with the first of its training data, or a model, with random data.
 
     Raises InputError.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct, field, structs
+from msgspec import Meta, Struct, field, structs
 
 from ...backends.contract import DType, Mode
 from ...datasets import load
 from ...datasets.dataset import Dataset
 from ...models import InputError
+from ...models.shapes import Natural, PositiveInt
 from .. import workload
-from ..checks import check_execution, check_output, check_unique, command_line
+from ..checks import check_execution, check_output, check_unique, check_values, command_line
 from ..workload import Workload
 from .checkpoint import Checkpoint, Origin, spec_sha256
 
@@ -29,19 +31,19 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     `start` is the checkpoint that a training goes on from, `checkpoint` the path where it is put.
     """
 
-    workloads: tuple[str, ...]
-    backends: tuple[str, ...] | None
+    workloads: tuple[str | Workload, ...]
+    backends: Annotated[tuple[str, ...], Meta(min_length=1)] | None
     pythons: Mapping[str, Path]
-    seeds: tuple[int, ...]
-    epochs: int | None
-    batch_size: int | None
+    seeds: Annotated[tuple[Natural, ...], Meta(min_length=1)]
+    epochs: PositiveInt | None
+    batch_size: PositiveInt | None
     dataset: str | None
     data_dir: Path | None
     device: str
     dtype: DType
-    modes: tuple[Mode, ...]
-    threads: int
-    timeout: float
+    modes: Annotated[tuple[Mode, ...], Meta(min_length=1)]
+    threads: PositiveInt
+    timeout: Annotated[float, Meta(ge=0.1)]
     output: Path
     parity: bool = True
     audited: bool = True
@@ -52,6 +54,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
 
 def check(request: RunRequest, download_progress: DownloadProgress | None) -> Work:
     """Read and check all that a run will need but its interpreters. Raises InputError."""
+    check_values(request)
     check_execution(request.device, request.threads)
     check_output(request.output)
     workloads = [_override(w, request) for w in named(request)]
@@ -75,6 +78,8 @@ def named(request: RunRequest) -> list[Workload]:
     """Return the workloads as they were named, or that of the checkpoint. Raises InputError."""
     if request.start and not request.workloads:
         return [request.start.origin.workload]
+    if not request.workloads:
+        raise InputError("no workload is named; name one or more")
     return [workload.read(name) for name in request.workloads]
 
 

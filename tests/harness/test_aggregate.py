@@ -170,7 +170,7 @@ def test_the_fastest_is_compared_with_every_other(
     assert {found.subject, found.rival} == {"numpy", "chatters"}
     assert found.ratio.median == pytest.approx(ours.median / theirs.median)
     assert (found.samples_per_second, found.rival_samples_per_second) == (ours, theirs)
-    assert found.ratio.low <= found.ratio.median <= found.ratio.high
+    assert (found.ratio.low, found.verdict) == (None, "not judged")  # of two processes
     assert (found.kind, found.phase, found.batch_size, found.threads, found.mode) == (
         "backends", "train", 1, 1, "eager"
     )  # fmt: skip

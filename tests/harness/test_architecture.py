@@ -49,14 +49,20 @@ _GONE = (
 _FILES = [
     path.relative_to(_ROOT) for package in _PACKAGES for path in (_ROOT / package).rglob("*.py")
 ]
+_INTERFACE = Path("bench/interface")  # the top of the package, which imports all, and none imports
+
+
+def _package(path: Path) -> list[str]:
+    """Return the names of the package that a file lies in."""
+    return ["bakeoff", *(() if path.parent == _INTERFACE else path.parent.parts)]
 
 
 def _name(path: Path) -> str:
-    module = path.parent if path.stem == "__init__" else path.with_suffix("")
-    return ".".join(["bakeoff", *module.parts])
+    return ".".join(_package(path) + ([path.stem] if path.stem != "__init__" else []))
 
 
 _MODULES = {_name(path): path for path in _FILES}
+_ROOMS = [path for path in _FILES if path.parts[0] == "bench" and path.parent != _INTERFACE]
 
 
 @cache
@@ -69,7 +75,7 @@ def _imports(path: Path) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
-    parents = ["bakeoff", *path.parent.parts]
+    parents = _package(path)
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -93,15 +99,16 @@ def _external(path: Path) -> set[str]:
     return roots - sys.stdlib_module_names - {"bakeoff"}
 
 
-@pytest.mark.parametrize("path", _FILES, ids=str)
+@pytest.mark.parametrize("path", [p for p in _FILES if p.parent != _INTERFACE], ids=str)
 def test_imports_go_one_way(path: Path) -> None:
     allowed = _MAY_IMPORT[path.parts[0]]
     for name in _imports(path):
-        if name.startswith("bakeoff."):
-            assert name.split(".")[1] in allowed, name
+        root, _, rest = name.partition(".")
+        if root == "bakeoff":
+            assert rest.partition(".")[0] in allowed, name
 
 
-@pytest.mark.parametrize("path", [p for p in _FILES if p.parts[0] == "bench"], ids=str)
+@pytest.mark.parametrize("path", _ROOMS, ids=str)
 def test_the_rooms_of_bench_import_downwards(path: Path) -> None:
     if path == Path("bench/__init__.py"):
         assert not _imports(path)
@@ -114,7 +121,7 @@ def test_the_rooms_of_bench_import_downwards(path: Path) -> None:
 
 
 def test_every_room_has_its_floor() -> None:
-    rooms = {Path(p.parts[1]).stem for p in _FILES if p.parts[0] == "bench"} - {"__init__"}
+    rooms = {Path(path.parts[1]).stem for path in _ROOMS} - {"__init__"}
     assert rooms == set(_FLOOR)
 
 
@@ -123,7 +130,7 @@ def test_the_map_of_bench_is_true() -> None:
     text = ast.get_docstring(ast.parse((_ROOT / "bench/__init__.py").read_text(encoding="utf-8")))
     named = set(re.findall(r"`([a-z_.]+)`", text or ""))
     assert named >= set(_FLOOR)
-    for name in named - set(_PACKAGES):
+    for name in named - {*_PACKAGES, _INTERFACE.name}:
         assert f"bakeoff.bench.{name}" in _MODULES, name
 
 
@@ -203,11 +210,11 @@ def test_nothing_is_imported_that_a_later_python_has_no_more(path: Path) -> None
 def test_nothing_deprecated_is_imported() -> None:
     """By any module that can be imported without a framework."""
     free = [
-        path.parent if path.stem == "__init__" else path.with_suffix("")
-        for path in _FILES
+        name
+        for name, path in _MODULES.items()
         if not any(part in {*_FRAMEWORKS, "native", "peers"} for part in path.parts)
     ]
-    imports = "\n".join(f"import bakeoff.{'.'.join(path.parts)}" for path in free)
+    imports = "\n".join(f"import {name}" for name in free)
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning", "-c", imports],
         capture_output=True,
@@ -241,9 +248,29 @@ def test_the_package_carries_its_licence() -> None:
     assert path.read_text().startswith("MIT License\n\nCopyright (c) 2026 the bakeoff developers\n")
 
 
+def test_the_package_imports_nothing_before_it_is_asked_for() -> None:
+    script = (
+        "import importlib, sys, types, typing; before = set(sys.modules)\n"
+        "import bakeoff; dir(bakeoff)\n"
+        "sys.exit(' '.join({*sys.modules} - before) or None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert set(done.stderr.split()) == {"__future__", "bakeoff", "bakeoff.bench"}
+
+
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["show", "lenet5"]])
 def test_the_command_line_imports_nothing_heavy(command: list[str]) -> None:
-    heavy = _FRAMEWORKS | {"pandas", "matplotlib", "altair", "sklearn", "scipy", "mlxtend"}
+    heavy = _FRAMEWORKS | {
+        "bakeoff.calls",
+        "pandas",
+        "matplotlib",
+        "altair",
+        "sklearn",
+        "scipy",
+        "mlxtend",
+    }
     if "--help" in command:
         heavy |= {"numpy", "msgspec", "filelock", "bakeoff.models"}
     script = (

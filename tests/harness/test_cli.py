@@ -231,7 +231,7 @@ def test_a_damaged_run_is_refused(bakeoff: Command, workload: Path) -> None:
     spec = Path("out/run.toml")
     text = spec.read_text(encoding="utf-8")
     spec.write_text(text.replace("schema_version = 2", "schema_version = 99"), encoding="utf-8")
-    _assert_refused(bakeoff("report", "out"), "schema version 99")
+    _assert_refused(bakeoff("run", "--resume", "out"), "schema version 99")
     spec.write_text(text[: len(text) // 2], encoding="utf-8")
     _assert_refused(bakeoff("run", "--resume", "out"), "run.toml")
 

@@ -92,10 +92,10 @@ def test_a_signal_ends_judges_and_all(
     workload: Path, home: Path, number: signal.Signals, send: Callable[[_Started, int], None]
 ) -> None:
     with _bakeoff("parity", *_several(workload), "--backend", "numpy", "--no-cache") as process:
-        judge = _wait_for_child(process, "multiprocessing")
+        judge = _wait_for_child(process, "bakeoff.bench.parity.judges")
         send(process, number)
         out, err = process.communicate(timeout=20)
-        assert process.returncode == 130
+        assert process.returncode == 130, out + err
         assert err.splitlines()[0].startswith("bakeoff: stopping")
         assert err.splitlines()[-1] == "bakeoff: interrupted"
         assert "Traceback" not in out + err
@@ -138,7 +138,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
 
 def test_a_judge_that_is_killed_is_one_line(workload: Path, home: Path) -> None:
     with _bakeoff("parity", *_several(workload), "--backend", "numpy", "--no-cache") as process:
-        _wait_for_child(process, "spawn_main").kill()
+        _wait_for_child(process, "bakeoff.bench.parity.judges").kill()
         _, err = process.communicate(timeout=20)
         assert process.returncode == 2
         assert err.startswith("bakeoff: a process that judges was killed")

@@ -444,7 +444,7 @@ def test_an_adapter_takes_turns_with_a_loop_by_hand(bakeoff: Command, home: Path
     (ratio,) = outcome.json()["comparisons"]
     assert (ratio["kind"], ratio["rival"]) == ("native", "native.numpy")
     low, middle, high = (ratio["ratio"][name] for name in ("low", "median", "high"))
-    assert 0 < low <= middle <= high
+    assert (low, high, ratio["verdict"]) == (None, None, "not judged")  # it is one process
     ours, theirs = ratio["samples_per_second"], ratio["rival_samples_per_second"]
     assert middle == pytest.approx(ours["median"] / theirs["median"], rel=0.5)
     assert "native.numpy" in Path("b/report.md").read_text()
