@@ -40,7 +40,7 @@ def listen() -> None:
 
 
 def _ignore() -> None:
-    """Python takes its handlers away when it ends; a late signal would then decide the exit code."""
+    """Python drops its handlers when it ends; a late signal would then decide the exit code."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
