@@ -58,7 +58,8 @@ def _of_bytes(change: Callable[[bytes, int, np.random.Generator], bytes]) -> Dam
         content = b"" if path.is_dir() else path.read_bytes()
         if path.is_dir():
             shutil.rmtree(path)
-        path.write_bytes(change(content, int(rng.integers(len(content) + 1)), rng))
+        changed = change(content, int(rng.integers(len(content) + 1)), rng)
+        path.write_bytes(changed if changed != content else changed + b"x")
 
     return damage
 
