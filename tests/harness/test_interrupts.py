@@ -136,6 +136,21 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
 
 
+def test_a_signal_at_the_very_end_changes_nothing() -> None:
+    program = (
+        "import atexit, signal; from bakeoff.bench import interrupts;"
+        "atexit.register(signal.raise_signal, signal.SIGINT); interrupts.listen()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=mind_interrupts,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_judge_that_is_killed_is_one_line(workload: Path, home: Path) -> None:
     with _bakeoff("parity", *_several(workload), "--backend", "numpy", "--no-cache") as process:
         _wait_for_child(process, "bakeoff.bench.parity.judges").kill()
