@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from types import FrameType
 _APART = 0.1  # seconds: `timeout` sends one signal to its command, and again to the command's group
 _SHOW_CURSOR = b"\x1b[?25h"
 EXIT_CODE = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def listen() -> None:
@@ -31,9 +33,16 @@ def listen() -> None:
             _say((_SHOW_CURSOR if sys.stderr.isatty() else b"") + b"bakeoff: interrupted\n")
             os._exit(EXIT_CODE)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
+    atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    """Python drops its handlers when it ends; a late signal would then decide the exit code."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _say(line: bytes) -> None:
