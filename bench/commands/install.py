@@ -11,7 +11,7 @@ from msgspec import structs
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from ...backends import NAMES
@@ -89,7 +89,7 @@ def _made_side_by_side(names: Sequence[str], console: Console, cuda: bool) -> It
             raise
 
 
-def _shown(bars: Progress, task: int, name: str, stopped: Event) -> Callable[[str], None]:
+def _shown(bars: Progress, task: TaskID, name: str, stopped: Event) -> Callable[[str], None]:
     def show(line: str) -> None:
         if stopped.is_set():
             raise installer.InstallError("interrupted")
