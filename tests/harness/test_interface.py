@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import json
 import signal
 import subprocess
@@ -16,9 +17,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import typer
 
 import bakeoff
 from bakeoff import calls, initializers, layers, losses, optimizers
+from bakeoff.bench import cli
 from bakeoff.bench import workload as workloads
 from bakeoff.bench.report.sections import sections
 from bakeoff.models import model, zoo
@@ -301,6 +304,18 @@ def test_two_runs_of_a_second_have_a_folder_each(home: Path) -> None:
         folders.append(default_output())
         folders[-1].mkdir(parents=True)
     assert len(set(folders)) == 3
+
+
+@pytest.mark.parametrize("command", ["run", "train", "bench", "parity"])
+def test_the_options_are_those_of_the_command(command: str) -> None:
+    def plain(name: str) -> str:
+        return name.removeprefix("no_").removeprefix("use_").rstrip("s")
+
+    of_the_command = typer.main.get_command(cli.app).commands[command].params
+    printed = {"as_json", "self_test"} | ({"output"} if command == "parity" else set())
+    options = {plain(str(each.name)) for each in of_the_command if each.name not in printed}
+    parameters = inspect.signature(getattr(calls, command)).parameters
+    assert {plain(name) for name in parameters} - {plain("progress")} == options
 
 
 def test_everything_that_is_promised_is_there() -> None:
