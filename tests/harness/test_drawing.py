@@ -43,7 +43,7 @@ def test_the_death_of_what_draws_costs_the_picture_alone(
     fake.chmod(0o755)
     (tmp_path / "report.png").write_bytes(b"of an older report")
     monkeypatch.setattr(sys, "executable", str(fake))
-    show(mixed, tmp_path, Console(width=80), as_json=False)
+    show(mixed, tmp_path, Console(width=80), shown="tables")
     printed = capsys.readouterr().out
     assert "4,000" in printed
     assert "report.png could not be drawn" in printed
@@ -63,7 +63,7 @@ def test_the_table_is_printed_before_anything_is_drawn(
 
     monkeypatch.setattr(report, "draw", draw)
     with pytest.raises(InputError, match="no memory is left"):
-        show(mixed, tmp_path, Console(file=printed), as_json=False)
+        show(mixed, tmp_path, Console(file=printed), shown="tables")
 
 
 def test_a_curve_of_very_many_points_is_thinned_and_says_so() -> None:
