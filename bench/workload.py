@@ -209,7 +209,7 @@ def model_sha256(model: Model) -> str:
 def _said(part: Any) -> Any:
     if isinstance(part, list | tuple):
         return [_said(each) for each in part]
-    if not isinstance(part, structs.Struct):
+    if not isinstance(part, Struct):
         return part
     said = {
         field.name: _said(value)

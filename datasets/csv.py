@@ -79,7 +79,9 @@ class Understood(Struct, frozen=True, kw_only=True):
     @property
     def problem(self) -> InputError | None:
         """The first thing that is wrong with a column, if anything is, and where else."""
-        judged = [*([self.target] if self.target else []), *self.columns.values()]
+        judged: list[Column | Target] = [*self.columns.values()]
+        if self.target:
+            judged.insert(0, self.target)
         wrong = [each for each in judged if each.problem]
         if not wrong:
             return None

@@ -43,7 +43,8 @@ _BOUNDS: dict[type, str] = {
 _KEEP_BOUNDS = (
     AvgPool2D, Dropout, Flatten, GlobalAvgPool1D, GlobalAvgPool2D, MaxPool2D, Permute, Reshape,
 )  # fmt: skip
-_OWN = {SoftmaxCrossEntropy: Softmax, BinaryCrossEntropy: Sigmoid}  # what a loss applies itself
+# What a loss applies itself.
+_OWN: dict[type, type] = {SoftmaxCrossEntropy: Softmax, BinaryCrossEntropy: Sigmoid}
 
 
 def ending_warning(layers: Iterable[tuple[str, Layer]], loss: Loss) -> str:

@@ -175,9 +175,9 @@ class Model(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=
     @property
     def vocabulary(self) -> int:
         """How many ids its input may hold: those of the embedding that it feeds; 0 without one."""
-        embeddings = [node for node in self.walk() if isinstance(node.layer, Embedding)]
-        fed = [node.layer for node in embeddings if not node.needs_input_gradient]
-        return min((layer.vocabulary_size for layer in fed), default=0)
+        first = [node.layer for node in self.walk() if not node.needs_input_gradient]
+        fed = [layer.vocabulary_size for layer in first if isinstance(layer, Embedding)]
+        return min(fed, default=0)
 
     @property
     def warnings(self) -> list[str]:

@@ -97,8 +97,8 @@ def _failures(rows: Sequence[Change], limit: float | None) -> Iterator[str]:
         name = [row.workload, row.backend, *([executions[row.execution]] if several else [])]
         for each in words:
             lines.setdefault(each, []).append(" ".join(filter(None, name)))
-    for words, names in lines.items():
-        yield f"{listing(names)}: {words}"
+    for what, names in lines.items():
+        yield f"{listing(names)}: {what}"
     if not any(map(_is_judged, rows)):
         yield "nothing was judged: there is no metric and no speed with a verdict"
 
@@ -123,8 +123,9 @@ def _words(row: Change, name: str) -> str:
         return f"{title} not judged: {aspect.reason}"
     if name == "metric":
         form = partial(formatting.metric_value, row.metric)
-    known = aspect.a is not None and aspect.b is not None
-    values = f" {form(aspect.a)} → {form(aspect.b)}" if known else ""
+    values = ""
+    if aspect.a is not None and aspect.b is not None:
+        values = f" {form(aspect.a)} → {form(aspect.b)}"
     change = _by(row.metric, aspect.change) if name == "metric" else _times(aspect.change)
     return ", ".join(filter(None, (f"{title} {aspect.verdict}:{values}", change, aspect.reason)))
 

@@ -66,7 +66,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _print_dataset(dataset: Dataset, console: Console) -> None:
-    task = dataset.task
+    task: str = dataset.task
     if dataset.num_classes is not None:
         task += f", {dataset.num_classes} classes"
     sizes = [len(split.x) for split in (dataset.train, dataset.validation, dataset.test)]
@@ -138,13 +138,23 @@ def _rows(understood: Understood, made: Made | None) -> Iterator[list[str]]:
         if name in understood.columns:
             column = understood.columns[name]
             features = made.features[name] if made else None
-            kind = "refused" if column.problem else column.kind
-            yield [name, kind, f"{column.missing:,}", _becomes(column, features), _holds(column)]
+            yield [
+                name,
+                "refused" if column.problem else column.kind,
+                f"{column.missing:,}",
+                _becomes(column, features),
+                _holds(column),
+            ]
         else:
             target = understood.target
             assert target
-            kind = "refused" if target.problem else "target"
-            yield [name, kind, f"{target.missing:,}", _target_becomes(target), _spans(target)]
+            yield [
+                name,
+                "refused" if target.problem else "target",
+                f"{target.missing:,}",
+                _target_becomes(target),
+                _spans(target),
+            ]
 
 
 def _becomes(column: Column, features: Sequence[str] | None) -> str:

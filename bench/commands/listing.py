@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
@@ -27,7 +27,7 @@ from ..printing import Screen, write_json
 from ..worker.describe import Description
 from .install import told, what_to_do
 
-_Rows = list[dict[str, str | int]]
+_Rows = Sequence[Mapping[str, str | int]]
 
 
 def print_all(what: str | None, screen: Screen, *, as_json: bool) -> None:
@@ -50,8 +50,12 @@ def print_all(what: str | None, screen: Screen, *, as_json: bool) -> None:
 def _workloads() -> _Rows:
     works = [workload.read(name) for name in workload.names()]
     return [
-        {"workload": w.name, "model": w.model.name, "dataset": w.dataset}
-        | {"description": w.description}
+        {
+            "workload": w.name,
+            "model": w.model.name,
+            "dataset": w.dataset,
+            "description": w.description,
+        }
         for w in works
     ]
 
@@ -59,8 +63,12 @@ def _workloads() -> _Rows:
 def _models() -> _Rows:
     zoo = [models.read(name) for name in models.zoo()]
     return [
-        {"model": m.name, "input": show(m.input), "parameters": m.cost.parameters}
-        | {"description": m.description}
+        {
+            "model": m.name,
+            "input": show(m.input),
+            "parameters": m.cost.parameters,
+            "description": m.description,
+        }
         for m in zoo
     ]
 

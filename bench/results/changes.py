@@ -5,7 +5,7 @@ the target, speed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -24,6 +24,13 @@ from .summary import Entry, Measurement, Row, Summary, TimeToTarget, WorkloadFac
 
 AspectVerdict = Literal["better", "worse", "same", "tie", "faster", "slower", "told", "not judged"]
 ChangeVerdict = Literal["compared", "not comparable", "only in A", "only in B"]
+# What a ratio of times says, by what one of speeds does.
+_OF_TIME: dict[str, AspectVerdict] = {
+    "faster": "slower",
+    "slower": "faster",
+    "tie": "tie",
+    "not judged": "not judged",
+}
 _NOT_ASKED = ("unsupported", "missing")  # a row of such a status has nothing to judge
 
 
@@ -112,7 +119,7 @@ def _change(
     )
 
 
-def _unfinished(names: Mapping[str, str], then: Entry, now: Entry) -> Change:
+def _unfinished(names: dict[str, Any], then: Entry, now: Entry) -> Change:
     """Return a row that did not finish in A or in B: a failure, unless there was nothing to do."""
     where = "; ".join(
         f"{entry.status} in {side}" + (f" ({entry.reason})" if entry.reason else "")
@@ -235,8 +242,9 @@ def _time_to_target(then: TimeToTarget | None, now: TimeToTarget | None) -> Aspe
         judged = _either(bool(reached[0]), bool(reached[1]))
         return Aspect(verdict=judged, a=then.mean, b=now.mean, reason=words)
     ratio = bootstrap_ratio(reached[1], reached[0])
-    judged = {"faster": "slower", "slower": "faster"}.get(verdict(ratio), verdict(ratio))
-    return Aspect(verdict=judged, a=then.mean, b=now.mean, change=ratio, reason=words)
+    return Aspect(
+        verdict=_OF_TIME[verdict(ratio)], a=then.mean, b=now.mean, change=ratio, reason=words
+    )
 
 
 def _speed(then: Entry, now: Entry) -> Aspect | None:

@@ -39,21 +39,17 @@ class Interval(Struct, frozen=True):
 
     def times(self, factor: float) -> Interval:
         """Return it in another unit."""
-        return Interval(*(end if end is None else factor * end for end in self._ends))
+        low, high = (end if end is None else factor * end for end in (self.low, self.high))
+        return Interval(factor * self.median, low, high)
 
     def under(self, number: float) -> Interval:
         """Return what it is to divide a number by it."""
-        median, low, high = (end if end is None else number / end for end in self._ends)
-        assert median is not None
-        return Interval(median, high, low)
+        low, high = (end if end is None else number / end for end in (self.low, self.high))
+        return Interval(number / self.median, high, low)
 
     def is_above(self, number: float) -> bool:
         """Say whether the whole interval is."""
         return self.low is not None and self.low > number
-
-    @property
-    def _ends(self) -> tuple[float, float | None, float | None]:
-        return self.median, self.low, self.high
 
 
 def mean_interval(
@@ -218,7 +214,7 @@ def _quantiles(values: np.ndarray) -> np.ndarray:
     """Return the values of a process, or if there are very many so many of their quantiles."""
     if len(values) <= _MOST_VALUES:
         return values
-    return np.quantile(values, (np.arange(_MOST_VALUES) + 0.5) / _MOST_VALUES)
+    return np.asarray(np.quantile(values, (np.arange(_MOST_VALUES) + 0.5) / _MOST_VALUES))
 
 
 def _interval(median: float, resampled: np.ndarray) -> Interval:

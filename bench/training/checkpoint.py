@@ -143,7 +143,9 @@ def _decode(metadata: dict[str, str], tensors: Weights) -> Checkpoint:
 def _check_tensors(checkpoint: Checkpoint) -> None:
     """Raise ValueError unless every tensor has the name, shape and dtype that the model expects."""
     model, dtype = checkpoint.origin.workload.model, checkpoint.origin.dtype
-    expected = {f"weights/{name}": (spec.shape, dtype) for name, spec in model.weights.items()}
+    expected: dict[str, tuple[tuple[int, ...], str]] = {
+        f"weights/{name}": (spec.shape, dtype) for name, spec in model.weights.items()
+    }
     expected |= {
         f"optimizer/{name}.{slot}": (model.weights[name].shape, dtype)
         for name in model.trainable

@@ -13,7 +13,7 @@ def peak_rss_mb() -> float:
 
     Of Linux's counters `ru_maxrss` outlives exec: it begins at what the parent held.
     """
-    if sys.platform == "linux":
+    if Path("/proc/self/status").exists():
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

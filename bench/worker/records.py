@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -235,7 +235,7 @@ def _record(line: bytes, number: int) -> Record:
     if has_sum and found != b'%08x"}' % zlib.crc32(content):
         raise ValueError(f"line {number} is not what was written")
     try:
-        return _decoder.decode(content)
+        return cast("Record", _decoder.decode(content))
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"line {number}: {error}") from None
 
