@@ -161,7 +161,7 @@ def _bench(
             highlight=False,
             soft_wrap=True,
         )
-    return interrupts.EXIT_CODE if interrupted else _exit_code(summary)
+    return interrupts.EXIT_CODE if interrupted else _exit_code(summary, request.rivals)
 
 
 def _found_again(asked: Named, output: Path) -> str:
@@ -316,9 +316,9 @@ def _ending_words(journal: list[Record]) -> str:
     return status if status == "ok" else f"{status}: {reason}"
 
 
-def _exit_code(summary: Summary) -> int:
+def _exit_code(summary: Summary, rivals: str | None) -> int:
     """Return 1 if a case failed, a certificate or an audit, or if no backend was measured on a
-    workload and device, which is said.
+    workload and device, or against any rival, which is said.
     """
     failed = any(
         m.status in ("failed", "timeout", "interrupted")
@@ -326,7 +326,11 @@ def _exit_code(summary: Summary) -> int:
         for m in summary.measurements
     )
     nothing = nothing_of(
-        (f"{m.workload} on {m.device}", m.backend, "" if m.status == "ok" else m.reason or m.status)
+        (
+            f"against {rivals}" if rivals else f"{m.workload} on {m.device}",
+            m.backend,
+            "" if m.status == "ok" else m.reason or m.status,
+        )
         for m in summary.measurements
     )
     return int(failed or nothing)
