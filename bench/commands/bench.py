@@ -318,7 +318,7 @@ def _ending_words(journal: list[Record]) -> str:
 
 def _exit_code(summary: Summary, rivals: str | None) -> int:
     """Return 1 if a case failed, a certificate or an audit, or if no backend was measured on a
-    workload and device, or against any rival, which is said.
+    workload, or against any rival, which is said.
     """
     failed = any(
         m.status in ("failed", "timeout", "interrupted")
@@ -327,7 +327,7 @@ def _exit_code(summary: Summary, rivals: str | None) -> int:
     )
     nothing = nothing_of(
         (
-            f"against {rivals}" if rivals else f"{m.workload} on {m.device}",
+            f"against {rivals}" if rivals else m.workload,
             m.backend,
             "" if m.status == "ok" else m.reason or m.status,
         )
