@@ -119,7 +119,7 @@ class Adapter(Protocol):
     names what differs from the formula: parity allows that much, and reports say so.
 
     `TYPICAL` is the mode that the framework's own users train in, and why, as literals: it is read
-    from the source, by a process without the framework.
+    from the source, by a process without the framework. Who says nothing is eager.
 
     It may also define `preload(mode)`, which imports what the framework would load in its first
     build or block, so that it counts as import; `device_memory(device) -> int | None`, the peak of

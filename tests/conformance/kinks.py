@@ -78,12 +78,17 @@ def _head(units: int) -> Dense:
 
 
 def _layers(case_id: str, *paths: tuple[Layer, ...]) -> Case:
-    return Case(case_id, model_of([Concat(paths=paths), _head(2)], VECTOR))
+    layers = paths[0] if len(paths) == 1 else (Concat(paths=paths),)
+    return Case(case_id, model_of([*layers, _head(2)], VECTOR))
 
 
 def _path(layer: Layer, value: float | None, *shape: int) -> tuple[Layer, ...]:
     """A layer that meets `value` alone, in an input of `shape`."""
-    place = "constant" if value is None else f"at-{value:g}".replace("at--", "at-minus-")
+    place = (
+        "constant"
+        if value is None
+        else f"at-{value:g}".replace("at--", "at-minus-").replace(".", "_")
+    )
     name = f"{layer.__struct_config__.tag}-{place}-{'x'.join(map(str, shape))}"
     reshape = (Reshape(shape=shape),) if len(shape) > 1 else ()
     return _constant(name, math.prod(shape), value), *reshape, layer, Flatten()
