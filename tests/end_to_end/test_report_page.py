@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from bakeoff.bench.report import page as html
+from bakeoff.bench import report
 from bakeoff.bench.results.summary import Summary
 from harness import samples
 
@@ -69,7 +69,7 @@ def opened(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> 
     """Open the page of a summary; every test ends with a look at its console and requests."""
     which, options = request.param
     path = tmp_path / "report.html"
-    path.write_text(html.render(_SUMMARIES[which]), encoding="utf-8")
+    assert report.write(_SUMMARIES[which], tmp_path) == []
     context = browser.new_context(**options)
     found = _Opened(context.new_page(), path)
     yield found
