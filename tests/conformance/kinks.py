@@ -177,7 +177,7 @@ STEPS_AT_KINKS = [
     _dead("zero-gradients-rmsprop", RMSprop(**_SMALL)),
     _dead("zero-gradients-adagrad", Adagrad(**_SMALL)),
     _still("zero-norm-sgd", SGD(**_RATE, clip_norm=0.25)),
-    _still("zero-norm-adam", Adam(**_ADAM, clip_norm=0.25, weight_decay=0.25)),
+    _still("zero-norm-adam", Adam(**_ADAM, clip_norm=0.25)),
     _dead("zero-rate-sgd", SGD(**_RATE, momentum=0.5, schedule=CosineDecay(steps=2))),
     _dead("zero-rate-nesterov", SGD(**_RATE, momentum=0.5, nesterov=True,
                                     schedule=CosineDecay(steps=1, warmup_steps=1))),
