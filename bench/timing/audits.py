@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ..parity.audit import Auditor, Timed
 from ..parity.formulas import Batch
 from ..parity.judges import judges
+from ..parity.ladder import Diverged
 from ..results.summary import Audits
 from ..worker import notes
 from ..worker.evidence import under
@@ -37,7 +38,7 @@ def judge_entrant(entrant: Entrant) -> Audits:
     began = perf_counter()
     try:
         found = _judge(entrant)
-    except (ValueError, LookupError) as error:
+    except (Diverged, ValueError, LookupError) as error:
         found = Audits(failure=f"what was noted cannot be judged: {one_line(error)}")
     return replace(found, seconds=perf_counter() - began)
 

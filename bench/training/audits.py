@@ -16,6 +16,7 @@ from ...models import Model, sealed
 from ..parity.audit import Auditor, Timed
 from ..parity.formulas import Batch, State
 from ..parity.judges import judges
+from ..parity.ladder import Diverged
 from ..parity.replay import Replays, proved
 from ..results.summary import Audits
 from ..worker import notes
@@ -112,7 +113,7 @@ def judge_jobs(names: list[str]) -> None:
         began = perf_counter()
         try:
             found = _judge_job(auditor, read_job(folder), folder)
-        except (ValueError, LookupError) as error:
+        except (Diverged, ValueError, LookupError) as error:
             found = Audits(failure=f"what was noted cannot be judged: {one_line(error)}")
         found = msgspec.structs.replace(found, seconds=perf_counter() - began)
         write_whole(folder / FILE, sealed.encode(found))

@@ -275,3 +275,15 @@ def test_a_disk_that_fills_during_a_job_is_its_error_and_the_others_go_on(
     left = {path.name for path in Path("out/jobs/tiny/fills_the_disk-eager-0").iterdir()}
     assert "weights.npz" not in left
     assert not [name for name in left if "partial" in name]
+
+
+def test_a_training_that_diverges_in_the_oracle_too_is_an_audit_that_failed(
+    bakeoff: Command, workload: Path
+) -> None:
+    text = workload.read_text(encoding="utf-8")
+    workload.write_text(text.replace("0.0625", "1e9"), encoding="utf-8")
+    outcome = bakeoff("bench", workload, "--backend", "numpy", "--budget", "1s", "--output", "b",
+                      "--json")  # fmt: skip
+    assert outcome.code == 1
+    (measured,) = outcome.json()["measurements"]
+    assert "the training diverges in the oracle itself" in measured["audits"]["failure"]
