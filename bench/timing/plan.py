@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field, structs
 
+from ...backends import name_of
 from ...backends.contract import DType, Execution, Mode
 from ...models import InputError
 from ...models.shapes import PositiveInt
@@ -165,9 +166,10 @@ def race_name(task: Task) -> str:
 
 
 def _rivals(kind: Rivals, adapter: str) -> tuple[str, ...]:
-    """Return the modules that an adapter is measured against."""
+    """Return the modules that an adapter is measured against, by the name of its framework."""
+    name = name_of(Path(adapter)) if adapter.endswith(".py") else adapter.rpartition(".")[2]
     folder = files(f"{_ROOT}.bench.rivals.{kind}")
     names = [file.name.removesuffix(".py") for file in folder.iterdir()]
     if kind == "native":
-        return ("native." + adapter,) if adapter in names else ()
-    return tuple(f"peers.{name}" for name in sorted(names) if not name.startswith("__"))
+        return (f"native.{name}",) if name in names else ()
+    return tuple(f"peers.{each}" for each in sorted(names) if not each.startswith("__"))
