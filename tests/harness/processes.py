@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
 
 
 def mind_interrupts() -> None:
@@ -19,3 +22,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def children_with(word: str, pid: int) -> list[psutil.Process]:
+    """Return what a process has started, and all that these have, with a word in its command."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if any(word in part for part in child.cmdline()):
+                found.append(child)
+    return found

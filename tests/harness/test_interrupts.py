@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from bakeoff.bench.worker.memory import peak_rss_mb
-from harness.processes import mind_interrupts, wait_until
+from harness.processes import children_with, mind_interrupts, wait_until
 
 _Started = subprocess.Popen[str]
 Fake = Callable[[str], str]
@@ -44,12 +44,7 @@ def _wait_for_child(parent: _Started, word: str) -> psutil.Process:
     found: list[psutil.Process] = []
 
     def look() -> bool:
-        for child in psutil.Process(parent.pid).children(recursive=True):
-            try:
-                if any(word in part for part in child.cmdline()):
-                    found.append(child)
-            except psutil.Error:  # it has ended meanwhile
-                pass
+        found.extend(children_with(word, parent.pid))
         return bool(found)
 
     assert wait_until(look), f"no child with {word}"

@@ -18,7 +18,7 @@ import pytest
 from bakeoff.bench.training import prepare
 from bakeoff.bench.worker import records
 from bakeoff.bench.worker.records import Failed, Interrupted
-from harness.processes import mind_interrupts, wait_until
+from harness.processes import children_with, mind_interrupts, wait_until
 
 Fake = Callable[[str], str]
 Command = Callable[..., Any]
@@ -249,8 +249,7 @@ def test_a_prober_stops_when_its_parent_is_gone(fake: Fake, workload: Path, home
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def probers() -> list[psutil.Process]:
-        found = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in found if "bakeoff.bench.worker.probe" in child.cmdline()]
+        return children_with("bakeoff.bench.worker.probe", process.pid)
 
     assert wait_until(lambda: bool(probers()))
     (prober,) = probers()
