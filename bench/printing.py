@@ -42,10 +42,8 @@ class Screen(Console):
         super().print(*objects, crop=crop, **how)
 
     def say(self, text: object, style: str = "") -> None:
-        """Print a text as it is, which the terminal folds where it must."""
-        super().print(
-            str(text), style=style, markup=False, highlight=False, soft_wrap=True, crop=False
-        )
+        """See `say`."""
+        say(self, text, style)
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(shown(text), **how)
@@ -70,6 +68,11 @@ class Screen(Console):
 
     def _text(self, cell: RenderableType) -> str:
         return cell.plain if isinstance(cell, Text) else self.render_str(str(cell)).plain
+
+
+def say(console: Console, text: object, style: str = "") -> None:
+    """Print a text as it is, which the terminal folds where it must."""
+    console.print(str(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def shown(text: str) -> str:

@@ -29,6 +29,7 @@ from ..parity import digest
 from ..parity.certificate import in_a_line
 from ..parity.certify import certify
 from ..parity.judge import Claim
+from ..printing import say
 from ..results.status import status_of
 from ..results.summary import Audits, Summary
 from ..timing import audits, session
@@ -133,7 +134,7 @@ def _bench(
     """Certify, time and report what is not there yet; return the exit code."""
     output = request.output.resolve()
     words = f"benchmark folder: {output}"
-    console.print(words, markup=False, highlight=False, soft_wrap=True)
+    say(console, words)
     how_far = read_session(output)
     certificates: Certificates = {}
     interrupted = False
@@ -143,7 +144,7 @@ def _bench(
     except KeyboardInterrupt:
         if not any(race.was_run for race in field):
             words = f"go on with: bakeoff bench --resume {output}"
-            console.print(words, markup=False, highlight=False, soft_wrap=True)
+            say(console, words)
             raise
         interrupted = True
     found: dict[str, Audits] = {}
@@ -154,12 +155,10 @@ def _bench(
     show(summary, output, console, shown=shown)
     if interrupted:
         done, cases = len(summary.measurements), sum(len(race.adapters) for race in field)
-        console.print(
+        say(
+            console,
             f"interrupted: {done} of {cases} cases were timed; "
             f"go on with: bakeoff bench --resume {output}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
     return interrupts.EXIT_CODE if interrupted else _exit_code(summary, request.rivals)
 
@@ -204,8 +203,7 @@ def _spec(
 def _backends(request: BenchRequest, console: Console) -> Iterator[Backend]:
     """Yield what is timed; beside peers that is NumPy, in their environment."""
     if request.rivals != "peers":
-        tell = partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        yield from find_all(request.backends, request.pythons, tell)
+        yield from find_all(request.backends, request.pythons, partial(tell, console=console))
         return
     if request.backends not in (None, ("numpy",)):
         raise InputError(f"--peers measures numpy; it cannot take --backend {request.backends[0]}")
@@ -253,9 +251,7 @@ def _certify(
     certificates = certify(
         wanted,
         timeout=request.timeout,
-        progress=lambda certificate: console.print(
-            in_a_line(certificate), markup=False, highlight=False, soft_wrap=True
-        ),
+        progress=lambda certificate: say(console, in_a_line(certificate)),
     )
     folder = request.output / "certificates"
     folder.mkdir(exist_ok=True)
@@ -281,23 +277,23 @@ def _time(
     began = monotonic() - before
     with console.status("timing") as status:
 
-        def say(words: str) -> None:
+        def update(words: str) -> None:
             spent = f"{monotonic() - began:.0f} of {request.budget:.0f} s"
             status.update(f"timing: {spent}: {escape(words)}")
 
         def begin(race: Race) -> None:
             names = [entrant.task.backend for entrant in race.adapters]
             names += [race.task.rival] if race.task.rival else []
-            say(f"{race_name(race.task)}: {', '.join(names)}")
+            update(f"{race_name(race.task)}: {', '.join(names)}")
 
         def end(task: Task, process: int, journal: list[Record]) -> None:
             how_far.seconds = monotonic() - began
             with suppress(OSError):  # a disk is full: the budget will begin anew
                 write_session(output, how_far)
             words = f"{entrant_name(task)}, process {process}: {_ending_words(journal)}"
-            say(words)
+            update(words)
             if not console.is_terminal:
-                console.print(words, markup=False, highlight=False, soft_wrap=True)
+                say(console, words)
 
         session.run(
             races,

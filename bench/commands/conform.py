@@ -30,6 +30,7 @@ from ..environments.code import write_zip
 from ..environments.find import find
 from ..environments.install import InstallError
 from ..environments.process import clean_environment, worker_variables
+from ..printing import say
 
 _SUITE = f"{__package__.partition('.')[0]}.conformance"
 _TOOLS = ("hypothesis", "pytest", "tomli-w")
@@ -184,10 +185,10 @@ def _print_reasons(results: list[Result], console: Console) -> None:
     for result in results:
         if result.verdict == "FAIL":
             line = f"FAIL {result.id}: {result.reason}"
-            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+            say(console, line, "red")
     tested = {r.construct for r in results if r.verdict != "unsupported"}
     for reason in dict.fromkeys(r.reason for r in results if r.verdict == "unsupported"):
         constructs = dict.fromkeys(r.construct for r in results if r.reason == reason)
         words = ", ".join(word for word in constructs if word and word not in tested)
         line = f"unsupported ({words or 'in some cases'}): {reason}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)

@@ -19,6 +19,7 @@ from ...datasets.table import SEPARATORS
 from ...datasets.targets import Target
 from ...models.shapes import show
 from .. import workload
+from ..printing import say
 from ..workload import Workload
 from .warn import warn
 
@@ -53,16 +54,12 @@ def print_fit(work: Workload, console: Console) -> None:
     try:
         dataset = load(work.dataset, offline=True)
     except NotHereError as error:
-        _say(console, f"model and data: not checked, {error}")
+        say(console, f"model and data: not checked, {error}")
         return
     if choice.source is not csv.SOURCE:
         _print_dataset(dataset, console)
     workload.check(work, dataset)
-    _say(console, "model and data: they fit")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(console, "model and data: they fit")
 
 
 def _print_dataset(dataset: Dataset, console: Console) -> None:
@@ -77,7 +74,7 @@ def _print_dataset(dataset: Dataset, console: Console) -> None:
         "input": show(dataset.input_shape),
     }
     for word, text in lines.items():
-        _say(console, f"{word:<11}{text}")
+        say(console, f"{word:<11}{text}")
     warn(dataset.notes, console)
 
 
@@ -88,17 +85,17 @@ def _print_table(choice: Choice, console: Console) -> None:
     if understood.target and not understood.problem:
         made = csv.make(understood, files[1:])
     for word, text in _facts(understood, made):
-        _say(console, f"{word:<11}{text}")
-    _say(console, "")
+        say(console, f"{word:<11}{text}")
+    say(console, "")
     for line in _aligned(_rows(understood, made)):
-        _say(console, line)
-    _say(console, "")
+        say(console, line)
+    say(console, "")
     if made:
         warn(made.prepared.notes, console)
     elif understood.problem:
         raise understood.problem
     else:
-        _say(console, f"no target yet: bakeoff show '{choice.path}?target=COLUMN'")
+        say(console, f"no target yet: bakeoff show '{choice.path}?target=COLUMN'")
 
 
 def _facts(understood: Understood, made: Made | None) -> Iterator[tuple[str, str]]:

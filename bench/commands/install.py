@@ -22,7 +22,7 @@ from ..environments import install as installer
 from ..environments.find import Backend
 from ..environments.process import end_tethered
 from ..environments.requirements import ENVIRONMENTS, Size, environment_of, is_known, read
-from ..printing import Screen
+from ..printing import Screen, say
 
 
 def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
@@ -34,7 +34,7 @@ def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
     failures = install(names, console, cuda=cuda)
     ready = [name for name in names if name not in failures]
     count = f"{len(ready)} of {len(names)} environments are ready: {', '.join(ready) or 'none'}"
-    _say(console, count)
+    say(console, count)
     for name, why in failures.items():
         Screen(stderr=True).say(f"bakeoff: {name} could not be installed: {why}")
     return int(bool(failures))
@@ -50,7 +50,7 @@ def install(names: Sequence[str], console: Console, *, cuda: bool) -> dict[str, 
         for future in as_completed(made):
             name = made[future]
             try:
-                _say(console, f"{name}: ready, {future.result()}")
+                say(console, f"{name}: ready, {future.result()}")
             except installer.InstallError as error:
                 failures[name] = str(error)
                 console.print(f"{name}: failed", style="yellow", highlight=False)
@@ -110,12 +110,12 @@ def _announce(names: Sequence[str], console: Console, cuda: bool) -> None:
         size = str(build.size) if build.size else "of a size that was not measured"
         sizes.append(build.size)
         by = str(python) if python else f"{pythons.words(needed)}, which uv will bring"
-        _say(console, "; ".join(filter(None, [f"{name}: {by}", size, build.words])))
+        say(console, "; ".join(filter(None, [f"{name}: {by}", size, build.words])))
     if len(sizes) > 1:
         known = [size for size in sizes if size]
         least = "" if all(size and size.disk for size in sizes) else "at least "
         total = Size(sum(s.download for s in known), sum(s.disk or 0 for s in known))
-        _say(console, f"in all {least}{total}, in {installer.folder_of_all()}")
+        say(console, f"in all {least}{total}, in {installer.folder_of_all()}")
 
 
 def list_environments(console: Console) -> int:
@@ -172,8 +172,8 @@ def uninstall(names: tuple[str, ...], console: Console, *, all_of_them: bool) ->
     for name in there if all_of_them else dict.fromkeys(names):
         bytes_freed = installer.remove(name)
         freed += bytes_freed
-        _say(console, f"{name}: removed, {bytes_freed / 1e6:,.0f} MB")
-    _say(console, f"{freed / 1e6:,.0f} MB freed in {installer.folder_of_all()}")
+        say(console, f"{name}: removed, {bytes_freed / 1e6:,.0f} MB")
+    say(console, f"{freed / 1e6:,.0f} MB freed in {installer.folder_of_all()}")
     return 0
 
 
@@ -186,7 +186,3 @@ def explained(backend: Backend, failures: Mapping[str, str]) -> Backend:
         return backend
     reason = f"{backend.reason}, and it could not be installed: {why}"
     return structs.replace(backend, reason=reason)
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -30,10 +30,10 @@ from ..parity.certify import certify
 from ..parity.judge import Claim
 from ..parity.ladder import RungName
 from ..parity.noise import MULTIPLE
-from ..printing import write_json
+from ..printing import say, write_json
 from ..worker.evidence import Probe
 from ..workload import Named
-from .warn import nothing_of, warn
+from .warn import nothing_of, tell, warn
 
 _HEADINGS: dict[RungName, str] = {  # in 80 characters; `weights` is equal or a failure
     "forward": "forward",
@@ -99,8 +99,8 @@ def certify_all(request: ParityRequest, console: Console) -> list[Certificate]:
     }
     for name, judged in asked.items():
         warn((f"{name}: {line}" for line in judged.model.warnings), console)
-    tell = partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    backends = list(find_all(request.backends, request.pythons, tell))
+    missing = partial(tell, console=console)
+    backends = list(find_all(request.backends, request.pythons, missing))
     claims = [
         Claim(backend, name, asked[name], Execution(request.device, dtype, mode, request.threads))
         for name in asked
@@ -140,7 +140,7 @@ def _certify(claims: list[Claim], request: ParityRequest, console: Console) -> l
             status.update(f"certifying: {done} of {len(claims)}, {escape(what)}")
             if not console.is_terminal:
                 line = in_a_line(certificate)
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                say(console, line)
 
         return certify(
             claims, timeout=request.timeout, use_cache=request.use_cache, progress=progress
@@ -153,7 +153,7 @@ def _print(certificates: list[Certificate], console: Console) -> None:
         console.print(title, highlight=False)
         console.print(_table([c for c in certificates if c.model == model]))
     for line in _remarks(certificates):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def _count(certificates: list[Certificate]) -> str:
@@ -221,4 +221,4 @@ def _write(certificates: list[Certificate], output: Path, console: Console) -> N
             f"{output} cannot be written ({error.strerror}); choose another folder with --output"
         ) from None
     made = f"certificates and plot: {output.resolve()}, {datetime.now():%H:%M:%S}"
-    console.print(made, markup=False, highlight=False, soft_wrap=True)
+    say(console, made)

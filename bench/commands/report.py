@@ -9,13 +9,14 @@ from typing import Literal
 from rich.console import Console
 
 from ...models import InputError
-from ..printing import write_json
+from ..environments.folders import OtherVersionError
+from ..printing import say, write_json
 from ..report import terminal
 from ..report import write as write_reports
 from ..results import storage
 from ..results.summary import Summary
 from ..training import aggregate
-from ..training.run_folder import OtherVersionError
+from .warn import tell
 
 Shown = Literal["tables", "json", "nothing"]  # on stdout, of a result
 
@@ -71,14 +72,11 @@ def show(summary: Summary, folder: Path, console: Console, *, shown: Shown) -> N
             f"free space, then bakeoff report {folder}"
         ) from None
     if missing:
-        console.print(
+        tell(
             f"{' and '.join(missing)} could not be drawn, often for want of memory; once there is "
             f"more: bakeoff report {folder}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            console,
         )
     if shown == "tables":
         page = f"report: {folder / 'report.html'}"
-        console.print(page, markup=False, highlight=False, soft_wrap=True)
+        say(console, page)

@@ -18,6 +18,7 @@ from ..environments import install as installer
 from ..environments.find import Backend, find
 from ..environments.folders import check_confined
 from ..environments.requirements import is_known
+from ..printing import say
 from ..results.summary import Summary
 from ..training import aggregate, audits, jobs, plan, predictions
 from ..training.certificates import certify_run
@@ -59,7 +60,7 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, shown: S
         summary = _finish(folder, console, shown=shown)
     if request.checkpoint and request.checkpoint.exists():
         made = f"checkpoint: {request.checkpoint}"
-        console.print(made, markup=False, highlight=False, soft_wrap=True)
+        say(console, made)
     return _exit_code(summary, asked=request.backends or ())
 
 
@@ -114,7 +115,7 @@ def _is_usable(backend: Backend, *, cuda: bool) -> bool:
 def _run(
     folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console, shown: Shown
 ) -> None:
-    console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"run folder: {folder}")
     remove(folder / "summary.json")  # it is of fewer records than there will be
     try:
         if spec.parity:
@@ -126,7 +127,7 @@ def _run(
     except KeyboardInterrupt:
         _finish(folder, console, shown="tables" if shown == "json" else shown)
         words = f"interrupted; go on with: bakeoff run --resume {folder}"
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
+        say(console, words)
         raise
     except OSError as error:
         tell(f"stopped: {error}; mend it, then: bakeoff run --resume {folder}", console)
@@ -135,9 +136,9 @@ def _run(
 def _finish(folder: Path, console: Console, *, shown: Shown) -> Summary:
     summary = aggregate.summarize(folder)
     show(summary, folder, console, shown=shown)
-    if written := predictions.write(folder):
+    if written := predictions.write(folder, summary):
         where = written[0] if len(written) == 1 else folder / "jobs/*/*" / predictions.FILE
-        console.print(f"predictions: {where}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"predictions: {where}")
     return summary
 
 

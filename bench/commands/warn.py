@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from ..printing import Screen
+from ..printing import Screen, say
 
 
 def warn(lines: Iterable[str], console: Console) -> None:
@@ -19,7 +19,7 @@ def warn(lines: Iterable[str], console: Console) -> None:
 
 def tell(line: str, console: Console) -> None:
     """Print a line that is not as it should be."""
-    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    say(console, line, "yellow")
 
 
 def nothing_of(outcomes: Iterable[tuple[str, str, str]]) -> bool:

@@ -12,20 +12,61 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+import tomli_w
+from msgspec import Struct
 
 from ...backends import NAMES, framework
 from ...datasets.loading import cache_folder
-from ...models import InputError
+from ...models import InputError, sealed
+from ...models.toml import decode, plain
+from ..worker.files import write_whole
 from . import code
 from .find import Backend, find, is_alias
 
+S = TypeVar("S", bound=Struct)
 
-def remember(content: bytes) -> None:
-    """Note that the file with this content was written here."""
-    path = _note(content)
+
+class OtherVersionError(InputError):
+    """A folder that another version of bakeoff made, which this one does not read."""
+
+
+class _Header(Struct, frozen=True):
+    schema_version: int
+    bakeoff_version: str
+
+
+def write_asked(path: Path, spec: Struct) -> None:
+    """Write what was asked, sealed, and remember that it was written on this machine."""
+    content = sealed.seal_toml(tomli_w.dumps(plain(spec)).encode())
+    write_whole(path, content)
+    note = _note(content)
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+
+
+def read_asked(
+    path: Path, kind: type[S], version: int, check: Callable[[S], None], *, what: str
+) -> S:
+    """Read what `write_asked` wrote, by a schema of this version; `check` raises ValueError.
+
+    Raises InputError; OtherVersionError for another schema, whatever its fields are.
+    """
+    header = decode(path, _Header)
+    if header.schema_version != version:
+        raise OtherVersionError(
+            f"{path.parent} has schema version {header.schema_version}, this bakeoff reads "
+            f"{version}; use bakeoff {header.bakeoff_version}"
+        )
+    spec = decode(path, kind)
+    try:
+        sealed.check_toml(path.read_bytes())
+        check(spec)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; start a new {what}") from None
+    return spec
 
 
 def is_own(path: Path) -> bool:

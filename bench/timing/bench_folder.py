@@ -14,12 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import tomli_w
 from msgspec import Struct
 
 from ...backends.contract import DType, Mode
 from ...models import InputError, sealed
-from ...models.toml import decode, plain
 from ..environments import folders
 from ..environments.find import Backend
 from ..environments.machine import Machine
@@ -90,9 +88,7 @@ class Session(Struct):
 
 def write_spec(folder: Path, spec: BenchSpec) -> None:
     """Write `bench.toml`, and remember that it was written on this machine."""
-    content = sealed.seal_toml(tomli_w.dumps(plain(spec)).encode())
-    write_whole(folder / "bench.toml", content)
-    folders.remember(content)
+    folders.write_asked(folder / "bench.toml", spec)
 
 
 def read_spec(folder: Path) -> BenchSpec:
@@ -103,18 +99,11 @@ def read_spec(folder: Path) -> BenchSpec:
             f"{folder} is not a benchmark that can go on: it has no bench.toml; "
             "give a folder made by bakeoff bench"
         )
-    spec = decode(path, BenchSpec)
-    if spec.schema_version != SCHEMA_VERSION:
-        raise InputError(
-            f"{folder} has schema version {spec.schema_version}, this bakeoff reads "
-            f"{SCHEMA_VERSION}; use bakeoff {spec.bakeoff_version}"
-        )
-    try:
-        sealed.check_toml(path.read_bytes())
-        folders.check_names([*(backend.name for backend in spec.backends), *spec.works])
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; start a new benchmark") from None
-    return spec
+    return folders.read_asked(path, BenchSpec, SCHEMA_VERSION, _check_names, what="benchmark")
+
+
+def _check_names(spec: BenchSpec) -> None:
+    folders.check_names([*(backend.name for backend in spec.backends), *spec.works])
 
 
 def read_session(folder: Path) -> Session:

@@ -14,6 +14,7 @@ from ..parity import probes
 from ..parity.certificate import Certificate, in_a_line
 from ..parity.certify import certify, changed
 from ..parity.judge import Claim
+from ..printing import say
 from ..worker.evidence import Probe
 from ..worker.files import read_whole, remove, write_whole
 from .run_folder import RunSpec
@@ -29,7 +30,7 @@ def certify_run(
     claims = _claims(spec, datasets, wanted)
 
     def progress(certificate: Certificate) -> None:
-        console.print(in_a_line(certificate), markup=False, highlight=False, soft_wrap=True)
+        say(console, in_a_line(certificate))
 
     certificates = certify(list(claims.values()), timeout=spec.timeout, progress=progress)
     for path, certificate in zip(claims, certificates, strict=True):

@@ -17,24 +17,24 @@ import numpy as np
 from ...datasets.dataset import Dataset, open_dataset
 from ...models import InputError
 from ...models.losses import BinaryCrossEntropy, Loss
+from ..results.summary import Summary
 from ..worker import job
 from ..worker.files import read_array, write_whole
-from .journal import read_job
-from .run_folder import read_run
+from .run_folder import job_name
 
 FILE = "predictions.csv"
 
 
-def write(folder: Path) -> list[Path]:
+def write(folder: Path, summary: Summary) -> list[Path]:
     """Write those of the finished jobs of a run, and return where they are. Raises InputError."""
-    written = []
-    for name in read_run(folder).jobs:
-        path = folder / "jobs" / name / FILE
-        if read_job(path.parent, seed=0).status != "ok":
-            continue
+    written = [
+        folder / "jobs" / job_name(row.workload, row.backend, row.mode, seed) / FILE
+        for row in summary.rows
+        for seed in row.finished_seeds
+    ]
+    for path in written:
         if not path.exists():
             _write(path)
-        written.append(path)
     return written
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from ..printing import say
 from ..worker.job import Job
 from ..worker.records import (
     Block,
@@ -116,7 +117,7 @@ class _Plain:
 
     def _say(self, line: str) -> None:
         self._spoke = monotonic()
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 class _Live:

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import filelock
-import tomli_w
 from msgspec import Struct
 
 from ...backends.contract import DType, Mode
-from ...models import InputError, sealed
-from ...models.toml import decode, plain
+from ...models import InputError
 from ..environments import folders
 from ..environments.find import Backend
 from ..environments.machine import Machine
 from ..results.summary import WorkloadFacts
-from ..worker.files import write_whole
 from ..workload import Workload
 from .checkpoint import Origin
 
@@ -77,15 +74,6 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     checkpoint: CheckpointSpec | None = None
 
 
-class _Header(Struct, frozen=True):
-    schema_version: int
-    bakeoff_version: str
-
-
-class OtherVersionError(InputError):
-    """A run that another version of bakeoff made, with a `run.toml` that this one does not read."""
-
-
 class Place(NamedTuple):
     """Which job it is."""
 
@@ -107,26 +95,12 @@ def read_run(folder: Path) -> RunSpec:
             if unfinished
             else f"{folder} is not a run: it has no run.toml; give a folder made by bakeoff run"
         )
-    header = decode(path, _Header)
-    if header.schema_version != SCHEMA_VERSION:
-        raise OtherVersionError(
-            f"{folder} has schema version {header.schema_version}, this bakeoff reads "
-            f"{SCHEMA_VERSION}; use bakeoff {header.bakeoff_version}"
-        )
-    spec = decode(path, RunSpec)
-    try:
-        sealed.check_toml(path.read_bytes())
-        _check_names(spec)
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; start a new run") from None
-    return spec
+    return folders.read_asked(path, RunSpec, SCHEMA_VERSION, _check_names, what="run")
 
 
 def write_run(folder: Path, spec: RunSpec) -> None:
     """Write `run.toml`, and remember that it was written on this machine."""
-    content = sealed.seal_toml(tomli_w.dumps(plain(spec)).encode())
-    write_whole(folder / "run.toml", content)
-    folders.remember(content)
+    folders.write_asked(folder / "run.toml", spec)
 
 
 def _check_names(spec: RunSpec) -> None:
@@ -154,7 +128,7 @@ def places(spec: RunSpec) -> dict[str, Place]:
     return {job_name(*place): place for place in found}
 
 
-def job_name(work: str, backend: str, mode: Mode, seed: int) -> str:
+def job_name(work: str, backend: str, mode: str, seed: int) -> str:
     """Return the folder of a job under `jobs/`."""
     return f"{work}/{backend}-{mode}-{seed}"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bakeoff.bench import workload
-from bakeoff.bench.training import plan, predictions
+from bakeoff.bench.training import aggregate, plan, predictions
 from bakeoff.bench.training.plan import RunRequest
 from bakeoff.bench.worker.draw import draw
 from bakeoff.datasets import load
@@ -304,7 +304,8 @@ def test_predictions_are_in_original_units_beside_the_targets(
         assert float(row["prediction"]) == pytest.approx(expected, rel=1e-9)
     path.unlink()
     path.with_suffix(".npy").write_bytes(b"damaged")
-    assert predictions.write(Path("out")) == []  # of a damaged job there are none
+    damaged = aggregate.summarize(Path("out"))
+    assert predictions.write(Path("out"), damaged) == []  # of a damaged job there are none
 
 
 def test_predictions_of_classes(bakeoff: Command, home: Path) -> None:
