@@ -43,6 +43,8 @@ def main() -> None:
     try:
         _check_texts()
         code = app(standalone_mode=False)
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = interrupts.EXIT_CODE
     except Exception as error:
@@ -63,6 +65,7 @@ def _report_error(error: Exception) -> int:
         message = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message += "; free space, and go on"
+            _forget_output()
     elif isinstance(error, MemoryError):
         message = f"this needs more memory than there is; {error}"
     elif isinstance(error, InputError | InstallError | typer.TyperException):
@@ -76,6 +79,12 @@ def _report_error(error: Exception) -> int:
         message = f"{message[: _LONG // 2]} [...] {message[-_LONG // 2 :]}"
     screen.say(f"bakeoff: {message}")
     return 1 if isinstance(error, InstallError) else 2
+
+
+def _forget_output() -> None:
+    """Let what could not be written go: Python would try it again as it ends, and exit with 120."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_texts() -> None:

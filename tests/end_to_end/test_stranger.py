@@ -190,6 +190,6 @@ def test_a_wheel_holds_one_package_and_all_its_data(source: Path, tmp_path: Path
     for path in source.rglob("*"):
         relative = path.relative_to(source)
         ours = relative.parts[0] in ("models", "datasets", "backends", "bench")
-        left_out = "__pycache__" in relative.parts or path.suffix in (".png", ".md")
+        left_out = "__pycache__" in relative.parts or path.suffix in (".ipynb", ".md", ".png")
         if ours and path.is_file() and not left_out:
             assert f"bakeoff/{relative}" in names

@@ -228,10 +228,16 @@ def test_what_is_no_file_is_not_read(bakeoff: Command, home: Path, name: str) ->
     assert f"{name}: cannot be read (" in outcome.err
 
 
-def test_a_disk_that_is_full_is_one_line() -> None:
+@pytest.mark.parametrize("arguments", [["list", "models"], ["list", "--json"], ["--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_is_full_is_one_line(arguments: list[str], unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*_MODULE, "list", "models"], stdout=full, stderr=subprocess.PIPE, text=True
+            [*_MODULE, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 2
     assert done.stderr == "bakeoff: No space left on device; free space, and go on\n"
