@@ -146,8 +146,9 @@ def settings(execution: Execution) -> dict[str, str]:
         fixed["optimizer"] = "fused=True; Adam and AdamW foreach=True"
         fixed["padded avg_pool2d"] = "channels first"
         if execution.dtype == "float32":
-            fixed["recurrent layers but for ReLU"] = "cudnn.enabled=False"
+            fixed["recurrent layers"] = "cudnn.enabled=False"
         else:
+            fixed["simple_rnn with relu"] = "cudnn.enabled=False"
             fixed["uneven padding"] = "torch.cat"
     return fixed
 
