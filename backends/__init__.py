@@ -16,11 +16,13 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast, get_args
 
 from ..models import InputError
-from .contract import Adapter, Mode
+from .contract import Adapter, AskedMode, Mode
 
 FRAMEWORKS = {  # backend -> the modules that it is made of
     "numpy": ("numpy",),
@@ -47,17 +49,40 @@ def name_of(path: Path) -> str:
 
 
 def typical(adapter: str) -> tuple[Mode, str]:
-    """Return an adapter's `TYPICAL`, read from its source; of a module of somebody's own, or an
-    adapter that says nothing, that it is eager.
+    """Return an adapter's `TYPICAL`; of one that says nothing, that it is eager. InputError."""
+    match _literal(adapter, "TYPICAL"):
+        case None:
+            return "eager", "the adapter does not say"
+        case ("eager" | "compiled") as mode, str(why):
+            return mode, why
+        case said:
+            raise InputError(f"{adapter}: TYPICAL is {said!r}; expected a mode of it, and why")
+
+
+def modes(adapter: str, asked: Sequence[AskedMode]) -> tuple[Mode, ...]:
+    """Return in which modes an adapter is run: those asked for by name, the one that is typical of
+    it, or, as the best of them is wanted, all that it has.
+    """
+    if "best" in asked:
+        return tuple(_literal(adapter, "MODES") or get_args(Mode))
+    if "typical" in asked:
+        return (typical(adapter)[0],)
+    return tuple(cast("Sequence[Mode]", asked))
+
+
+def _literal(adapter: str, name: str) -> Any:
+    """Return the literal that an adapter assigns to a name, read from its source; None if there is
+    none, or no source that can be read: of that, the adapter's own process will tell.
     """
     path = Path(__file__).with_name(adapter) / "__init__.py" if adapter in NAMES else Path(adapter)
-    if path.suffix == ".py":
+    if path.suffix != ".py":
+        return None
+    with suppress(OSError, SyntaxError, ValueError):
         for node in ast.parse(path.read_bytes()).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", 0)]
-            if [getattr(target, "id", "") for target in targets] == ["TYPICAL"]:
-                mode, why = ast.literal_eval(cast("ast.Assign", node).value)
-                return mode, why
-    return "eager", "the adapter does not say"
+            if [getattr(target, "id", "") for target in targets] == [name]:
+                return ast.literal_eval(cast("ast.Assign", node).value)
+    return None
 
 
 def load(adapter: str, mode: Mode | None = None) -> Adapter:

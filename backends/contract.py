@@ -24,6 +24,7 @@ Batch = Any  # what `Trainer.stage` returns is the backend's own
 
 DType = Literal["float32", "float64"]
 Mode = Literal["eager", "compiled"]
+AskedMode = Literal["typical", "best", "eager", "compiled"]
 
 
 class Execution(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,8 +119,9 @@ class Adapter(Protocol):
     `UNSUPPORTED` is keyed by a spec's type, by a mode or dtype, or by (mode, type). `DEVIATIONS`
     names what differs from the formula: parity allows that much, and reports say so.
 
-    `TYPICAL` is the mode that the framework's own users train in, and why, as literals: it is read
-    from the source, by a process without the framework. Who says nothing is eager.
+    `TYPICAL` is the mode that the framework's own users train in, and why. It and `MODES` are
+    literals: they are read from the source, by a process without the framework. Who says nothing
+    is typically eager.
 
     It may also define `preload(mode)`, which imports what the framework would load in its first
     build or block, so that it counts as import; `device_memory(device) -> int | None`, the peak of

@@ -6,6 +6,7 @@ import re
 import reprlib
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
@@ -68,6 +69,18 @@ def _literals(kind: Any) -> list[str]:
     if get_origin(kind) is Literal:
         return list(get_args(kind))
     return [word for part in get_args(kind) for word in _literals(part)]
+
+
+def check_modes(asked: Sequence[str]) -> None:
+    """Raise InputError unless one way of comparing modes is asked for: of each with itself, of
+    what is typical, or of what is best.
+    """
+    for alone in {"typical", "best"}.intersection(asked):
+        if len(asked) > 1:
+            raise InputError(
+                f'--mode "{",".join(asked)}": {alone} is a choice for every backend; ask for it '
+                "alone, or name modes alone"
+            )
 
 
 def check_execution(device: str, threads: int) -> None:

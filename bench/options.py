@@ -44,6 +44,7 @@ _SHORTEST, _LONGEST = 0.1, 1e9  # seconds that may be asked for
 _MOST = 2**53  # the greatest integer that JSON holds for every reader
 _INSTEAD = "Instead of the workload's."
 _NAMES_OR_FILES = "Names, or paths of TOML files."
+_TYPICAL = "each backend as its users train in it."
 _NEW_FOLDER = "A new folder; bakeoff-runs/<time> by default."
 
 # What is done
@@ -130,9 +131,15 @@ BuildDevice = Annotated[str, Option(help="cuda: builds for GPUs, wherever this i
 Devices = Annotated[str, Option(help="cpu, cuda, cuda:N, or several: cpu,cuda.")]
 DType = Annotated[str, Option(help="float32 or float64.")]
 DTypes = Annotated[str, Option(help="float64, float32, or both.")]
-Mode = Annotated[str, Option(help="eager or compiled.")]
-Modes = Annotated[str, Option(help="eager, compiled, or both: eager,compiled.")]
-EitherMode = Annotated[str, Option(help="eager, compiled, or both.")]
+Mode = Annotated[str, Option(help=f"eager, compiled, or typical: {_TYPICAL}")]
+Modes = Annotated[
+    str,
+    Option(
+        help=f"typical: {_TYPICAL} best: each backend's faster one. Or eager, compiled, "
+        "eager,compiled: each mode by itself."
+    ),
+]
+EitherMode = Annotated[str, Option(help="eager, compiled, both: eager,compiled, or typical.")]
 WorkersThreads = Annotated[int, Option(min=1, help="Threads of the worker.")]
 Threads = Annotated[int, Option(min=1, help="Threads of each worker.")]
 SeveralThreads = Annotated[str, Option(metavar="1,2", help="Threads of each worker.")]
@@ -238,9 +245,9 @@ def backends(value: str | None) -> tuple[str, ...] | None:
 
 def modes(value: str) -> tuple[Any, ...]:
     """Return the modes asked for."""
-    from ..backends.contract import Mode
+    from ..backends.contract import AskedMode
 
-    return _choices("--mode", value, Mode)
+    return _choices("--mode", value, AskedMode)
 
 
 def mode(value: str) -> Any:

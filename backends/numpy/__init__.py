@@ -12,7 +12,7 @@ import numpy as np
 
 from ...models import Model
 from ..contract import Execution, Mode, Weights, refuse_unsupported
-from ..reference import DEVIATIONS, MODES, UNSUPPORTED, devices, version
+from ..reference import DEVIATIONS, UNSUPPORTED, devices, version
 from .layers import LAYERS
 from .losses import LOSSES
 from .optimizers import OPTIMIZERS
@@ -31,6 +31,7 @@ __all__ = [  # all of an adapter, for one that takes it over
     "version",
 ]
 
+MODES: tuple[Mode, ...] = ("eager",)
 TYPICAL: tuple[Mode, str] = ("eager", "NumPy has no other")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +19,7 @@ from ...backends.contract import Execution
 from ...datasets.loading import cache_folder
 from ...models import InputError, sealed
 from .. import interrupts
-from ..checks import check_execution, check_output, check_unique, check_values
+from ..checks import check_execution, check_modes, check_output, check_unique, check_values
 from ..environments import machine
 from ..environments.code import digest as code_digest
 from ..environments.code import write_zip
@@ -66,8 +67,7 @@ def run(request: BenchRequest, console: Console, *, shown: Shown) -> int:
     An interrupt ends the timing; what was timed is reported, and `interrupts.EXIT_CODE` returned.
     """
     check_values(request)
-    for execution in request.executions:
-        check_execution(execution.device, execution.threads)
+    _check_executions(request)
     check_output(request.output)
     check_unique([name_of(asked) for asked in request.names], "workload")
     works = [find(name, request.data_dir) for name in request.names]
@@ -109,8 +109,7 @@ def resume(
     else:
         backends = interpreters(spec.backends, pythons, partial(tell, console=console), own=own)
     request = spec.request(folder, pythons)
-    for execution in request.executions:
-        check_execution(execution.device, execution.threads)
+    _check_executions(request)
     works = [find(name, request.data_dir) for name in request.names]
     with _exclusive(), _folder(folder):
         write_zip(folder / "code.zip")
@@ -119,6 +118,12 @@ def resume(
         for line in keep(field):
             tell(f"{line}; its race is run again", console)
         return _bench(request, works, backends, field, spec.machine, console, shown=shown)
+
+
+def _check_executions(request: BenchRequest) -> None:
+    check_modes(request.modes)
+    for device, threads in product(request.devices, request.threads):
+        check_execution(device, threads)
 
 
 def _bench(
@@ -246,7 +251,7 @@ def _certify(
         Claim(backend, work.name, work.probe, execution)
         for work in works
         for backend in backends
-        for execution in _judged(request.executions)
+        for execution in _judged(request.executions(backend))
     ]
     certificates = certify(
         wanted,
@@ -282,7 +287,8 @@ def _time(
             status.update(f"timing: {spent}: {escape(words)}")
 
         def begin(race: Race) -> None:
-            names = [entrant.task.backend for entrant in race.adapters]
+            tasks = [entrant.task for entrant in race.adapters]
+            names = [f"{task.backend} {task.execution.mode}" for task in tasks]
             names += [race.task.rival] if race.task.rival else []
             update(f"{race_name(race.task)}: {', '.join(names)}")
 

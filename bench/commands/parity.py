@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ...backends.contract import DType, Execution, Mode
+from ...backends import modes
+from ...backends.contract import AskedMode, DType, Execution
 from ...datasets import load
 from ...models import InputError, Model
 from ...models.shapes import PositiveInt
 from .. import workload
-from ..checks import check_execution, check_output, check_unique, check_values
+from ..checks import check_execution, check_modes, check_output, check_unique, check_values
 from ..environments.find import find_all
 from ..parity import probes
 from ..parity.certificate import Certificate, Rung, in_a_line, in_words
@@ -56,7 +57,7 @@ class ParityRequest(Struct, frozen=True, kw_only=True):
     backends: Annotated[tuple[str, ...], _SOME] | None
     pythons: Mapping[str, Path]
     dtypes: Annotated[tuple[DType, ...], _SOME]
-    modes: Annotated[tuple[Mode, ...], _SOME]
+    modes: Annotated[tuple[AskedMode, ...], _SOME]
     device: str
     threads: PositiveInt
     steps: Annotated[int, Meta(ge=3)]
@@ -91,6 +92,7 @@ def certify_all(request: ParityRequest, console: Console) -> list[Certificate]:
     check_values(request)
     check_unique([workload.name_of(asked) for asked in request.names], "workload or model")
     check_execution(request.device, request.threads)
+    check_modes(request.modes)
     if request.output:
         check_output(request.output)
     asked = {
@@ -106,7 +108,7 @@ def certify_all(request: ParityRequest, console: Console) -> list[Certificate]:
         for name in asked
         for backend in backends
         for dtype in request.dtypes
-        for mode in request.modes
+        for mode in modes(backend.adapter, request.modes)
     ]
     return _certify(claims, request, console)
 

@@ -33,6 +33,10 @@ def train(
         raise InputError(
             f'--backend "{backend}": expected one backend; bakeoff run compares several'
         )
+    if "best" in request.modes:
+        raise InputError(
+            '--mode "best": one training has one mode; expected typical, eager or compiled'
+        )
     if resume:
         request = _resumed(request, resume, given)
     target = request.checkpoint

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from .backends.contract import DType, Mode
+from .backends.contract import AskedMode, DType, Mode
 from .bench.checks import DEFAULT_SUITE, check_unique, check_values, default_output
 from .bench.commands import bench as bench_command
 from .bench.commands import parity as parity_command
@@ -49,7 +49,7 @@ def run(
     data_dir: Place | None = None,
     device: str = "cpu",
     dtype: DType = "float32",
-    modes: Mode | Sequence[Mode] = "eager",
+    modes: AskedMode | Sequence[AskedMode] = "typical",
     threads: int = 1,
     timeout: float = 3600,
     output: Place | None = None,
@@ -117,7 +117,7 @@ def train(
     data_dir: Place | None = None,
     device: str = "cpu",
     dtype: DType = "float32",
-    mode: Mode = "eager",
+    mode: AskedMode = "typical",
     threads: int = 1,
     timeout: float = 3600,
     output: Place | None = None,
@@ -159,7 +159,7 @@ def bench(
     names: Named | Sequence[Named] | None = None,
     *,
     backends: Several | None = None,
-    modes: Mode | Sequence[Mode] = "eager",
+    modes: AskedMode | Sequence[AskedMode] = "typical",
     devices: Several = "cpu",
     dtype: DType = "float32",
     batch_sizes: int | Sequence[int] | None = None,

@@ -68,7 +68,7 @@ def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> It
     yield Section(
         name=wording.plain(facts.name),
         description=wording.plain(facts.description),
-        headline=wording.headline(facts, rows, compared, parts),
+        headline=wording.headline(facts, rows, compared, parts, summary.modes),
         facts=context.of_run(facts, rows, parts),
         workload=facts,
         entries=[(wording.label(row, parts), row) for row in rows],
@@ -96,7 +96,7 @@ def _of_measurements(
         yield Section(
             name=f"{wording.plain(facts.name)}: {phase_name}",
             description=wording.plain(facts.description),
-            headline=wording.bench_headline(measured, compared, parts),
+            headline=wording.bench_headline(measured, compared, parts, summary.modes),
             facts=context.of_benchmark(facts, measured, parts),
             workload=facts,
             entries=[(wording.label(m, parts), m) for m in measured],

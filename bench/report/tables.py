@@ -111,7 +111,6 @@ def of_measurements(measured: Sequence[Measurement], parts: Sequence[str]) -> Ta
         _number("peak MB", lambda m: m.peak_rss_mb, formatting.megabytes),
         _number("device MB", lambda m: m.device_memory_mb, formatting.megabytes),
         _text("version", _version),
-        _text("mode", lambda m: wording.plain(m.mode)),
         _number("threads", lambda m: m.threads, _count),
         _number("threads used", lambda m: m.threads_used, formatting.short),
         _number("processes", lambda m: m.processes, _count),
@@ -138,15 +137,14 @@ def brief_of_measurements(measured: Sequence[Measurement], parts: Sequence[str])
 def of_comparisons(name: str, comparisons: Sequence[Comparison]) -> Table:
     """Return comparisons of one kind, a line each."""
     columns = [
-        _text("subject", lambda c: wording.plain(c.subject)),
+        _text("subject", lambda c: wording.plain(f"{c.subject} {c.mode}")),
         _text("verdict", lambda c: c.verdict),
-        _text("rival", lambda c: wording.plain(c.rival)),
+        _text("rival", wording.rival),
         _interval("times as fast", lambda c: c.ratio, formatting.ratio),
         _interval("samples/s", lambda c: c.samples_per_second, formatting.rate),
         _interval("rival's samples/s", lambda c: c.rival_samples_per_second, formatting.rate),
         _number("batch", lambda c: c.batch_size, _count),
         _text("device", lambda c: wording.plain(c.device)),
-        _text("mode", lambda c: wording.plain(c.mode)),
         _number("threads", lambda c: c.threads, _count),
     ]
     return table(name, columns, comparisons)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from ..results.speeds import ranking
+from ..results.speeds import best_of_each, fields, is_by_mode, ranking
 from ..results.stats import LEAST_PROCESSES, Interval
 from ..results.summary import Comparison, Entry, Measurement, Row, Summary, WorkloadFacts
 from . import formatting
@@ -70,8 +70,12 @@ def listing(items: Sequence[str]) -> str:
 
 
 def varying(entries: Sequence[Entry]) -> list[str]:
-    """Return the parts of the execution in which they differ, so that names must tell them."""
-    return [part for part in EXECUTION if len({getattr(entry, part) for entry in entries}) > 1]
+    """Return the parts of an execution that names must tell: its mode, and those that differ."""
+    return [
+        part
+        for part in EXECUTION
+        if part == "mode" or len({getattr(entry, part) for entry in entries}) > 1
+    ]
 
 
 def execution(entry: Entry, parts: Sequence[str]) -> list[str]:
@@ -85,6 +89,12 @@ def execution(entry: Entry, parts: Sequence[str]) -> list[str]:
 def label(entry: Entry, parts: Sequence[str]) -> str:
     """Name a row or measurement: its backend, and what tells it from others."""
     return " ".join([plain(entry.backend), *execution(entry, parts)])
+
+
+def rival(compared: Comparison) -> str:
+    """Name the rival of a comparison; what is no backend has no mode of its own."""
+    mode = compared.rival_mode or (compared.mode if compared.kind == "backends" else "")
+    return plain(f"{compared.rival} {mode}")
 
 
 def numbered(number: int, noun: str) -> str:
@@ -158,17 +168,14 @@ def headline(
     rows: Sequence[Row],
     comparisons: Sequence[Comparison],
     parts: Sequence[str],
+    asked: Sequence[str],
 ) -> str:
-    """Say in a few sentences who is fastest on a workload, how accurate, and who did not finish."""
+    """Say in a few sentences who is fastest on a workload, how accurate, and who did not finish.
+
+    `asked` are the modes that were asked for.
+    """
     finished = [row for row in rows if row.status == "ok"]
-    speeds = [
-        _speed(
-            [row for row in finished if row.mode == mode],
-            [c for c in comparisons if c.kind == "backends" and c.mode == mode],
-            mode if "mode" in parts else "",
-        )
-        for mode in dict.fromkeys(row.mode for row in finished)
-    ]
+    speeds = [_speed(alike, comparisons, asked) for alike in fields(finished, asked)]
     sentences = ["; ".join(speeds or ["No backend finished"]) + _accuracy(facts, finished)]
     sentences += _few_seeds(facts, [row for row, _ in ranking(rows)])
     return " ".join([*sentences, *_unfinished(rows, parts)])
@@ -202,26 +209,28 @@ def rivals_headline(compared: Sequence[Comparison]) -> str:
 
 
 def bench_headline(
-    measurements: Sequence[Measurement], comparisons: Sequence[Comparison], parts: Sequence[str]
+    measurements: Sequence[Measurement],
+    comparisons: Sequence[Comparison],
+    parts: Sequence[str],
+    asked: Sequence[str],
 ) -> str:
-    """Say who is fastest in each execution, at the smallest and at the largest batch."""
+    """Say who is fastest in each execution, at the smallest and at the largest batch.
+
+    `asked` are the modes that were asked for.
+    """
     finished = [m for m in measurements if m.status == "ok"]
     sizes = sorted({m.batch_size for m in finished})
     several = len({m.batch_size for m in measurements}) > 1
     speeds = []
-    for work in dict.fromkeys((m.mode, m.device, m.threads) for m in finished):
+    for work in dict.fromkeys((m.device, m.threads) for m in finished):
         for batch in dict.fromkeys([*sizes[:1], *sizes[-1:]]):
             key = (*work, batch)
-            ours = [m for m in finished if (m.mode, m.device, m.threads, m.batch_size) == key]
-            against = [
-                c
-                for c in comparisons
-                if c.kind == "backends" and (c.mode, c.device, c.threads, c.batch_size) == key
-            ]
-            if ours:
-                where = execution(ours[0], parts)
+            ours = [m for m in finished if (m.device, m.threads, m.batch_size) == key]
+            against = [c for c in comparisons if (c.device, c.threads, c.batch_size) == key]
+            for alike in fields(ours, asked):
+                where = execution(alike[0], [part for part in parts if part != "mode"])
                 where += [f"batch {batch:,}"] if several else []
-                speeds.append(_speed(ours, against, ", ".join(where)))
+                speeds.append(_speed(alike, against, asked, where))
     sentences = ["; ".join(speeds or ["Nothing was measured"]) + "."]
     return " ".join([*sentences, *_unfinished(measurements, parts)])
 
@@ -233,52 +242,66 @@ def _unfinished(entries: Sequence[Entry], parts: Sequence[str]) -> list[str]:
     return [f"Not finished: {', '.join(names)}."] if names else []
 
 
-def _speed(entries: Sequence[Entry], comparisons: Sequence[Comparison], where: str) -> str:
-    """Say who is fastest of entries of one execution and batch size, which `where` names."""
-    place = f"{where}: " if where else ""
-    ranked = ranking(entries)
+def _speed(
+    entries: Sequence[Entry],
+    comparisons: Sequence[Comparison],
+    asked: Sequence[str],
+    where: Sequence[str] = (),
+) -> str:
+    """Say who is fastest of entries that are compared, of one batch size; `where` names what else
+    is one's own. Names have modes unless all are of one, which comes first.
+    """
+    by_mode = is_by_mode(asked)
+    place = ", ".join([entries[0].mode if by_mode else asked[0], *where]) + ": "
+    ranked = best_of_each(entries)
     if not ranked:
         if any(entry.samples_per_second for entry in entries):
             return f"{place}No speed is comparable: no backend passes its certificates and audits"
         return (
             f"{place}No speed: nothing was trained after the first block, which holds compilation"
         )
-    names = [plain(entry.backend) for entry, _ in ranked]
-    rate = f"{formatting.significant(ranked[0][1].median, 3)} samples/s"
-    if len(names) == 1:
-        return f"{place}Only {names[0]} can be compared: {rate}"
-    ratios = _ratios(names[0], comparisons)
-    unjudged = [name for name in names[1:] if not formatting.between(ratios.get(name))]
-    ties = [name for name in names[1:] if name in ratios and not ratios[name].is_above(1)]
-    others = [name for name in names[1:] if name not in ties]
+    told = () if by_mode else ("mode",)
+    first, *rivals = [(label(entry, told), speed) for entry, speed in ranked]
+    rate = f"{formatting.significant(first[1].median, 3)} samples/s"
+    if not rivals:
+        return f"{place}Only {first[0]} can be compared: {rate}"
+    found = _ratios(ranked[0][0], comparisons)
+    ratios = {label(e, told): found.get((e.backend, e.mode)) for e, _ in ranked[1:]}
+    unjudged = [name for name in ratios if not formatting.between(ratios[name])]
+    ties = [name for name, ratio in ratios.items() if ratio and not ratio.is_above(1)]
+    others = [name for name in ratios if name not in ties]
     shown = [*ties, *others[:1]] if ties else [others[0], others[-1]]
-    rivals = [rival for rival in ranked[1:] if plain(rival[0].backend) in shown]
-    times = f"{_times(ranked[0][1], rivals, ratios)}, at {rate}"
+    times = _times(first[1], [rival for rival in rivals if rival[0] in shown], ratios)
+    times = f"{times}, at {rate}"
     if unjudged:
-        return f"{place}No interval, so no verdict: {names[0]} was {times}"
+        return f"{place}No interval, so no verdict: {first[0]} was {times}"
     if ties:
-        return f"{place}{listing([names[0], *ties])} tie: {names[0]} is {times}"
-    among = f" of {len(names)}" if len(names) > 2 else ""
-    return f"{place}{names[0]} is fastest{among}: {times}"
+        return f"{place}{listing([first[0], *ties])} tie: {first[0]} is {times}"
+    among = f" of {len(ranked)}" if len(ranked) > 2 else ""
+    return f"{place}{first[0]} is fastest{among}: {times}"
 
 
-def _ratios(first: str, comparisons: Sequence[Comparison]) -> dict[str, Interval]:
-    """Return how many times as fast as others one is, by their names."""
-    times = {c.rival: c.ratio for c in comparisons if c.subject == first}
+def _ratios(first: Entry, comparisons: Sequence[Comparison]) -> dict[tuple[str, str], Interval]:
+    """Return how many times as fast as others one is, by their backend and mode."""
+    times = {}
     for c in comparisons:
-        if c.rival == first:
-            times[c.subject] = c.ratio.under(1)
+        ours, theirs = (c.subject, c.mode), (c.rival, c.rival_mode or c.mode)
+        if ours == (first.backend, first.mode):
+            times[theirs] = c.ratio
+        elif theirs == (first.backend, first.mode):
+            times[ours] = c.ratio.under(1)
     return times
 
 
 def _times(
-    speed: Interval, rivals: Sequence[tuple[Entry, Interval]], ratios: Mapping[str, Interval]
+    speed: Interval,
+    rivals: Sequence[tuple[str, Interval]],
+    ratios: Mapping[str, Interval | None],
 ) -> str:
     """Say how many times as fast as others something is, and how sure that is."""
     phrases: list[str] = []
-    for entry, other in rivals:
-        name = plain(entry.backend)
-        ratio = ratios.get(name)
+    for name, other in rivals:
+        ratio = ratios[name]
         between = formatting.between(ratio)
         sure = f"{'' if phrases else '95 % interval '}{between}" if between else "no interval"
         times = ratio.median if ratio else speed.median / other.median

@@ -66,11 +66,32 @@ def ranking(entries: Sequence[E]) -> list[tuple[E, Interval]]:
     return sorted(comparable, key=lambda ranked: -ranked[1].median)
 
 
+def is_by_mode(asked: Sequence[str]) -> bool:
+    """Say whether only what is of one mode is compared; else each backend's typical, or best."""
+    return {"eager", "compiled"}.issuperset(asked)
+
+
+def fields(entries: Sequence[E], asked: Sequence[str]) -> list[list[E]]:
+    """Return those of the same work that are compared with each other."""
+    if not is_by_mode(asked):
+        return [list(entries)] if entries else []
+    modes = dict.fromkeys(entry.mode for entry in entries)
+    return [[entry for entry in entries if entry.mode == mode] for mode in modes]
+
+
+def best_of_each(entries: Sequence[E]) -> list[tuple[E, Interval]]:
+    """Return of each backend the fastest whose speed may be compared, fastest first."""
+    best: dict[str, tuple[E, Interval]] = {}
+    for entry, speed in ranking(entries):
+        best.setdefault(entry.backend, (entry, speed))
+    return list(best.values())
+
+
 def against_fastest(
     entries: Sequence[Entry], phase: Phase, batch_size: int
 ) -> Iterator[Comparison]:
-    """Compare the fastest with every other of the same work and execution, fastest first."""
-    ranked = ranking(entries)
+    """Compare the fastest with the best of every other backend, fastest first."""
+    ranked = best_of_each(entries)
     for rival, speed in ranked[1:]:
         subject, fastest = ranked[0]
         times = ratio(speed_of(subject), speed_of(rival))
@@ -84,6 +105,7 @@ def against_fastest(
             mode=subject.mode,
             subject=subject.backend,
             rival=rival.backend,
+            rival_mode=rival.mode,
             ratio=times,
             samples_per_second=fastest,
             rival_samples_per_second=speed,

@@ -121,11 +121,17 @@ def _supported_measurement(measured: Measurement) -> Measurement:
 
 
 def _supported_comparison(compared: Comparison, processes: Mapping[_Work, int]) -> Comparison:
-    work = compared.workload, compared.device, compared.mode, compared.threads
+    both = [
+        (compared.workload, compared.device, mode, compared.threads, backend)
+        for backend, mode in (
+            (compared.subject, compared.mode),
+            (compared.rival, compared.rival_mode or compared.mode),
+        )
+    ]
     numbers = [
         processes[key]
-        for backend in (compared.subject, compared.rival)
-        for key in ((*work, backend), (*work, backend, compared.phase, compared.batch_size))
+        for work in both
+        for key in (work, (*work, compared.phase, compared.batch_size))
         if key in processes
     ]
     fewest = min(numbers, default=LEAST_PROCESSES)

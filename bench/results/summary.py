@@ -265,7 +265,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     `kind` is `backends`, `native` (an adapter over the same net written by hand) or `peers` (NumPy
     over another library of pure Python). The verdict follows from the interval; without one it
-    is `not judged`.
+    is `not judged`. `rival_mode` is empty in an older summary, and of a rival by hand: its mode is
+    the subject's.
     """
 
     kind: Literal["backends", "native", "peers"]
@@ -281,6 +282,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     rival_samples_per_second: Interval | None = None
     verdict: SpeedVerdict
     device: str = "cpu"
+    rival_mode: str = ""
 
 
 class WorkloadFacts(Struct, frozen=True, kw_only=True):
@@ -310,9 +312,9 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
 class Summary(Struct, frozen=True, kw_only=True):
     """The whole file: `rows` of `bakeoff run` or `measurements` of `bakeoff bench`.
 
-    `comparisons` are those of either; a run compares the fastest of each workload and mode with
-    every other. `peaks` are the SGEMM GFLOP/s that this machine reached in the run, by number of
-    threads.
+    `comparisons` are those of either, of the fastest with every other: of each workload and mode,
+    or, if `modes`, which were asked for, are `typical` or `best`, of each workload. `peaks` are the
+    SGEMM GFLOP/s that this machine reached in the run, by number of threads.
     """
 
     schema_version: int
@@ -325,6 +327,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     measurements: list[Measurement] = []
     comparisons: list[Comparison] = []
     peaks: dict[str, Interval] = {}
+    modes: tuple[str, ...] = ("eager", "compiled")
 
     @property
     def entries(self) -> list[Entry]:

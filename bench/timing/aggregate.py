@@ -46,7 +46,7 @@ def summarize(
         for entrant in race.adapters
     ]
     timed = comparison.with_cliffs(comparison.with_overheads(timed))
-    comparisons = list(comparison.between_backends(timed))
+    comparisons = list(comparison.between_backends(timed, request.modes))
     if request.rivals:
         comparisons = [
             ratio
@@ -62,6 +62,7 @@ def summarize(
         workloads=[work.facts for work in works],
         rows=[],
         measurements=timed,
+        modes=request.modes,
         comparisons=comparisons,
         peaks={
             str(n): bootstrap_median([[gflops] for gflops in measured])

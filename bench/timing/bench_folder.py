@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ...backends.contract import DType, Mode
+from ...backends.contract import AskedMode, DType
 from ...models import InputError, sealed
 from ..environments import folders
 from ..environments.find import Backend
@@ -40,7 +40,7 @@ class BenchSpec(Struct, frozen=True, kw_only=True):
     bakeoff_version: str
     command: str
     names: list[str]
-    modes: tuple[Mode, ...]
+    modes: tuple[AskedMode, ...]
     devices: tuple[str, ...]
     dtype: DType
     batch_sizes: tuple[int, ...] | None = None

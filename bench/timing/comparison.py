@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import structs
 
-from ..results.speeds import Speed, against_fastest, ratio
+from ..results.speeds import Speed, against_fastest, fields, ratio
 from ..results.stats import bootstrap_median, by_process, verdict
 from ..results.summary import Comparison, Measurement
 from . import analysis
@@ -19,11 +19,13 @@ _CLIFF = 0.5  # of the speed with one thread
 _LEAST_SIZES = 3  # that a line is fitted through
 
 
-def between_backends(measurements: Sequence[Measurement]) -> Iterator[Comparison]:
-    """Compare the fastest with every other of the same work and execution, fastest first."""
+def between_backends(
+    measurements: Sequence[Measurement], asked: Sequence[str]
+) -> Iterator[Comparison]:
+    """Compare the fastest with every other of the same work, in the modes `asked` for."""
     for _, group in groupby(sorted(measurements, key=_work), key=_work):
-        alike = list(group)
-        yield from against_fastest(alike, alike[0].phase, alike[0].batch_size)
+        for alike in fields(list(group), asked):
+            yield from against_fastest(alike, alike[0].phase, alike[0].batch_size)
 
 
 def with_rival(race: Race, kind: Literal["native", "peers"]) -> Comparison | None:
@@ -89,7 +91,7 @@ def _speed(measurement: Measurement) -> float:
 
 
 def _work(m: Measurement) -> tuple[Any, ...]:
-    return m.workload, m.phase, m.batch_size, m.threads, m.device, m.dtype, m.mode
+    return m.workload, m.phase, m.batch_size, m.threads, m.device, m.dtype
 
 
 def _series(m: Measurement) -> tuple[Any, ...]:

@@ -10,13 +10,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field, structs
 
-from ...backends import name_of
-from ...backends.contract import DType, Execution, Mode
+from ...backends import modes, name_of
+from ...backends.contract import AskedMode, DType, Execution
 from ...models import InputError
 from ...models.shapes import PositiveInt
 from ..checks import command_line
 from ..environments.find import Backend
 from ..environments.process import worker_variables
+from ..results.speeds import is_by_mode
 from ..worker.files import sha256
 from ..worker.records import Phase
 from ..worker.task import Task, steps_per_block
@@ -39,7 +40,7 @@ class BenchRequest(Struct, frozen=True, kw_only=True):
     names: tuple[Named, ...]
     backends: Annotated[tuple[str, ...], _SOME] | None
     pythons: Mapping[str, Path]
-    modes: Annotated[tuple[Mode, ...], _SOME]
+    modes: Annotated[tuple[AskedMode, ...], _SOME]
     devices: Annotated[tuple[str, ...], _SOME]
     dtype: DType
     batch_sizes: Annotated[tuple[PositiveInt, ...], _SOME] | None
@@ -53,14 +54,13 @@ class BenchRequest(Struct, frozen=True, kw_only=True):
     rivals: Rivals | None = None
     command: str = field(default_factory=command_line)
 
-    @property
-    def executions(self) -> list[Execution]:
-        """Every combination of threads, device and mode, in this order."""
+    def executions(self, backend: Backend) -> list[Execution]:
+        """Return every combination of threads, device and mode of a backend, in this order."""
         return [
             Execution(device, self.dtype, mode, threads)
             for threads in self.threads
             for device in self.devices
-            for mode in self.modes
+            for mode in modes(backend.adapter, self.modes)
         ]
 
 
@@ -97,12 +97,12 @@ def races(
     tasks = [
         [
             _task(work, hashes[work.name], backend, execution, phase, batch_size)
-            for backend in backends
+            for backend, execution in together
         ]
         for work in works
         for phase in request.phases
         for batch_size in request.batch_sizes or (work.batch_size,)
-        for execution in request.executions
+        for together in _together(request, backends)
     ]
     fields: list[list[Task]] = []
     for equal in tasks:
@@ -120,6 +120,19 @@ def races(
         Race([Entrant(task, output / "cases" / entrant_name(task)) for task in field])
         for field in fields
     ]
+
+
+def _together(
+    request: BenchRequest, backends: Sequence[Backend]
+) -> list[list[tuple[Backend, Execution]]]:
+    """Return which executions of which backends are compared with each other."""
+    groups: dict[tuple[int, str, str], list[tuple[Backend, Execution]]] = {}
+    for backend in backends:
+        for execution in request.executions(backend):
+            mode = execution.mode if is_by_mode(request.modes) else ""
+            key = execution.threads, execution.device, mode
+            groups.setdefault(key, []).append((backend, execution))
+    return list(groups.values())
 
 
 def _pair(task: Task, rival: str) -> list[Task]:
@@ -152,7 +165,7 @@ def _task(
 
 
 def entrant_name(task: Task) -> str:
-    names = [race_name(task), task.backend]
+    names = [race_name(task), task.backend, task.execution.mode]
     if task.rival:
         names += [task.rival, "rival" if task.as_rival else "adapter"]
     return "-".join(names)
@@ -161,7 +174,7 @@ def entrant_name(task: Task) -> str:
 def race_name(task: Task) -> str:
     execution = task.execution
     threads = f"{execution.threads}t"
-    parts = [task.name, execution.device, execution.mode, threads, task.phase, task.batch_size]
+    parts = [task.name, execution.device, threads, task.phase, task.batch_size]
     return "-".join(map(str, parts))
 
 

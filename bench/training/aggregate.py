@@ -12,7 +12,7 @@ from ...backends.contract import Mode
 from ..environments.find import Backend
 from ..parity.certificate import Certificate
 from ..parity.digest import parity_of
-from ..results.speeds import against_fastest
+from ..results.speeds import against_fastest, fields
 from ..results.stats import UNBOUNDED, bootstrap_median, equivalence, mean_interval, metric_margin
 from ..results.summary import (
     SCHEMA_VERSION,
@@ -43,7 +43,7 @@ def summarize(folder: Path) -> Summary:
         _row(folder, spec, facts, backend, mode)
         for facts in spec.workloads
         for backend in spec.backends
-        for mode in spec.modes
+        for mode in spec.modes[backend.name]
     ]
     rows = [_with_parity(folder, row, rows) for row in rows]
     return Summary(
@@ -54,6 +54,7 @@ def summarize(folder: Path) -> Summary:
         machine=spec.machine,
         workloads=spec.workloads,
         rows=rows,
+        modes=spec.asked_modes,
         comparisons=list(_comparisons(spec, rows)),
     )
 
@@ -175,10 +176,9 @@ def _accuracy(row: Row, rows: list[Row]) -> RungResult:
 
 
 def _comparisons(spec: RunSpec, rows: list[Row]) -> Iterator[Comparison]:
-    """Compare the fastest row of each workload and mode with every other that is comparable."""
+    """Compare the fastest row of each workload with every other that may be compared with it."""
     for facts in spec.workloads:
-        for mode in spec.modes:
-            alike = [row for row in rows if (row.workload, row.mode) == (facts.name, mode)]
+        for alike in fields([r for r in rows if r.workload == facts.name], spec.asked_modes):
             yield from against_fastest(alike, "train", facts.batch_size)
 
 

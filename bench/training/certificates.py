@@ -90,7 +90,7 @@ def _rows(folder: Path, spec: RunSpec) -> _Wanted:
         for facts in spec.workloads
         for backend in spec.backends
         if backend.python
-        for mode in spec.modes
+        for mode in spec.modes[backend.name]
         for dtype in dict.fromkeys([spec.dtype, *dtypes])
     }
 

@@ -9,13 +9,20 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field, structs
 
-from ...backends.contract import DType, Mode
+from ...backends.contract import AskedMode, DType
 from ...datasets import load
 from ...datasets.dataset import Dataset
 from ...models import InputError
 from ...models.shapes import Natural, PositiveInt
 from .. import workload
-from ..checks import check_execution, check_output, check_unique, check_values, command_line
+from ..checks import (
+    check_execution,
+    check_modes,
+    check_output,
+    check_unique,
+    check_values,
+    command_line,
+)
 from ..workload import Workload
 from .checkpoint import Checkpoint, Origin, spec_sha256
 
@@ -41,7 +48,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     data_dir: Path | None
     device: str
     dtype: DType
-    modes: Annotated[tuple[Mode, ...], Meta(min_length=1)]
+    modes: Annotated[tuple[AskedMode, ...], Meta(min_length=1)]
     threads: PositiveInt
     timeout: Annotated[float, Meta(ge=0.1)]
     output: Path
@@ -56,6 +63,7 @@ def check(request: RunRequest, download_progress: DownloadProgress | None) -> Wo
     """Read and check all that a run will need but its interpreters. Raises InputError."""
     check_values(request)
     check_execution(request.device, request.threads)
+    check_modes(request.modes)
     check_output(request.output)
     workloads = [_override(w, request) for w in named(request)]
     check_unique([w.name for w in workloads], "workload")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...backends import modes as modes_of
+from ...backends.contract import Mode
 from ...datasets.dataset import Dataset
 from ...models import InputError
 from .. import workload
@@ -105,12 +107,17 @@ def _plan_audits(
     return audits.plan(w.model, dataset, epochs, weights, state, request.dtype)
 
 
-def _jobs(request: RunRequest, backends: list[Backend], work: Work) -> list[str]:
+def _jobs(
+    request: RunRequest, backends: list[Backend], modes: dict[str, tuple[Mode, ...]], work: Work
+) -> list[str]:
     """Return the jobs in running order: every other seed backwards, so that a drift of the machine
     cancels.
     """
     pairs = [
-        (backend.name, mode) for backend in backends if backend.python for mode in request.modes
+        (backend.name, mode)
+        for backend in backends
+        if backend.python
+        for mode in modes[backend.name]
     ]
     return [
         job_name(w.name, backend, mode, seed)
@@ -127,6 +134,7 @@ def _spec(
     planned: list[Planned],
     input_hashes: dict[str, str],
 ) -> RunSpec:
+    modes = {each.name: modes_of(each.adapter, request.modes) for each in backends}
     return RunSpec(
         schema_version=SCHEMA_VERSION,
         bakeoff_version=version("bakeoff"),
@@ -135,14 +143,15 @@ def _spec(
         seeds=list(request.seeds),
         device=request.device,
         dtype=request.dtype,
-        modes=request.modes,
+        asked_modes=request.modes,
+        modes=modes,
         threads=request.threads,
         timeout=request.timeout,
         data_dir=str(request.data_dir.resolve()) if request.data_dir else None,
         parity=request.parity,
         audited=request.audited,
         epochs_done=request.start.epochs if request.start else 0,
-        jobs=_jobs(request, backends, work),
+        jobs=_jobs(request, backends, modes, work),
         code_sha256=digest(),
         inputs=input_hashes,
         machine=machine.look(),

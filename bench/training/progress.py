@@ -69,8 +69,7 @@ class _Reading:
 
 
 def _title(job: Job) -> str:
-    mode = f" {job.execution.mode}" if job.execution.mode != "eager" else ""
-    return f"{job.workload} {job.backend}{mode}"
+    return f"{job.workload} {job.backend} {job.execution.mode}"
 
 
 def _ending_words(job: Job, record: Ending) -> str:

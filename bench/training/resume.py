@@ -82,7 +82,7 @@ def _renew_jobs(folder: Path, spec: RunSpec, datasets: Datasets, tell: Tell) -> 
     everything = places(spec)
     for facts in spec.workloads:
         for backend in spec.backends:
-            for mode in spec.modes:
+            for mode in spec.modes[backend.name]:
                 row = {
                     name: place
                     for name, place in everything.items()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import filelock
 from msgspec import Struct
 
-from ...backends.contract import DType, Mode
+from ...backends.contract import AskedMode, DType, Mode
 from ...models import InputError
 from ..environments import folders
 from ..environments.find import Backend
@@ -19,7 +19,7 @@ from ..results.summary import WorkloadFacts
 from ..workload import Workload
 from .checkpoint import Origin
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class CheckpointSpec(Struct, frozen=True):
@@ -46,6 +46,8 @@ class Planned(Struct, frozen=True):
 class RunSpec(Struct, frozen=True, kw_only=True):
     """`run.toml`: what was asked, resolved. `jobs` are folders under `jobs/`, in running order.
 
+    `modes` are those of every backend that was found.
+
     With the data, which are known by their hash, it says all that the jobs are made of: `inputs`
     has the hash of every file under `inputs/`, `code_sha256` is that of the code.
     """
@@ -57,7 +59,8 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     seeds: list[int]
     device: str
     dtype: DType
-    modes: tuple[Mode, ...]
+    asked_modes: tuple[AskedMode, ...]
+    modes: dict[str, tuple[Mode, ...]]
     threads: int
     timeout: float
     data_dir: str | None = None
@@ -109,6 +112,8 @@ def _check_names(spec: RunSpec) -> None:
     """
     names = [facts.name for facts in spec.workloads] + [backend.name for backend in spec.backends]
     folders.check_names(names)
+    if sorted(spec.modes) != sorted(backend.name for backend in spec.backends):
+        raise ValueError("its modes are not those of its backends")
     if sorted(spec.jobs) != sorted(places(spec)):
         raise ValueError("its jobs are not those of its workloads, backends, modes and seeds")
     if [planned.workload.name for planned in spec.planned] != names[: len(spec.workloads)]:
@@ -122,7 +127,7 @@ def places(spec: RunSpec) -> dict[str, Place]:
         for facts in spec.workloads
         for backend in spec.backends
         if backend.python
-        for mode in spec.modes
+        for mode in spec.modes[backend.name]
         for seed in spec.seeds
     ]
     return {job_name(*place): place for place in found}

@@ -28,6 +28,8 @@ if BEHAVIOUR == "unimportable":
 def build(model, weights, execution, *, seed, state):
     if BEHAVIOUR == "refuses":
         raise Unsupported('"output" (dense): for the sake of <this> test')
+    if BEHAVIOUR == "both":  # modes
+        execution = structs.replace(execution, mode="eager")
     if BEHAVIOUR == "fills_the_disk":
         allow_small_files()
     if BEHAVIOUR == "chatters":

@@ -40,7 +40,12 @@ _WRONG_ARGUMENTS = {
     "empty name": (["run", "--backend", "numpy,"], "separated by commas"),
     "backend twice": (["run", "--backend", "numpy,numpy"], "named twice"),
     "workload twice": (["run", "boston-mlp", "boston-mlp"], "named twice"),
-    "unknown mode": (["run", "--mode", "lazy"], "expected one of eager, compiled"),
+    "typical with others": (["run", "--mode", "typical,eager"], "ask for it alone"),
+    "best of one training": (
+        ["train", "mnist-mlp", "--backend", "numpy", "--mode", "best"],
+        "one training has one mode",
+    ),
+    "unknown mode": (["run", "--mode", "lazy"], "expected one of typical, best, eager, compiled"),
     "unknown dtype": (["run", "--dtype", "float16"], "expected one of float32, float64"),
     "unknown device": (["run", "--device", "tpu"], "expected cpu, cuda or cuda:N"),
     "too many threads": (["run", "--threads", "4096"], "cores"),
@@ -230,7 +235,7 @@ def test_a_damaged_run_is_refused(bakeoff: Command, workload: Path) -> None:
     bakeoff("run", workload, "--backend", "numpy", "--seeds", 1, "--output", "out")
     spec = Path("out/run.toml")
     text = spec.read_text(encoding="utf-8")
-    spec.write_text(text.replace("schema_version = 2", "schema_version = 99"), encoding="utf-8")
+    spec.write_text(text.replace("schema_version = 3", "schema_version = 99"), encoding="utf-8")
     _assert_refused(bakeoff("run", "--resume", "out"), "schema version 99")
     spec.write_text(text[: len(text) // 2], encoding="utf-8")
     _assert_refused(bakeoff("run", "--resume", "out"), "run.toml")

@@ -148,7 +148,7 @@ _WRONG: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = 
     (bakeoff.run, (_workload(),), {"seeds": [1, 2]}, "seeds [1, 2]: expected how many"),
     (bakeoff.run, (_workload(),), {"epochs": 0}, "epochs 0: Expected"),
     (bakeoff.run, (_workload(),), {"dtype": "float16"}, "expected float32, float64"),
-    (bakeoff.run, (_workload(),), {"modes": "graph"}, "expected eager, compiled"),
+    (bakeoff.run, (_workload(),), {"modes": "graph"}, "expected typical, best, eager, compiled"),
     (bakeoff.run, (_workload(),), {"timeout": float("nan")}, "timeout nan"),
     (bakeoff.run, (_workload(),), {"threads": 10_000}, "--threads 10000"),
     (bakeoff.run, (_workload(),), {"output": 3}, "3: expected a path"),
@@ -206,7 +206,7 @@ def test_a_run_in_a_thread_gives_frames(
         ).result()
     said = capfd.readouterr()
     assert said.out == ""
-    assert "mine numpy seed 1: epoch 2/2" in said.err
+    assert "mine numpy eager seed 1: epoch 2/2" in said.err
     frame = run.to_frame()
     assert list(frame.status) == ["ok", "failed"] * 2
     assert frame.metric.notna().tolist() == [True, False] * 2

@@ -112,7 +112,7 @@ def test_the_charts_of_the_page_are_data(mixed: Summary) -> None:
 def test_versions_of_a_framework_share_its_hue_and_are_told_apart() -> None:
     names = ["torch@2.9.1", "torch@2.13.0", "jax@0.9.2", "torch-a", "mine", "torch"]
     (plot,) = charts.plots(sections(_summary(*(_row("w", name) for name in names))))
-    drawn = {series.label: series.colour for series in plot.series}
+    drawn = {series.label.removesuffix(" eager"): series.colour for series in plot.series}
     hues = {name: colorsys.rgb_to_hls(*bytes.fromhex(drawn[name][1:]))[0] for name in names}
     of_torch = [name for name in names if name.startswith("torch")]
     assert all(hues[name] == pytest.approx(hues["torch@2.9.1"], abs=0.01) for name in of_torch)
@@ -346,12 +346,12 @@ def test_a_benchmark_is_a_section_per_phase() -> None:
         "batch 1: jax is fastest of 3: 2.11x as fast as numpy (95 % interval" in found[0].headline
     )
     assert "batch 512: jax is fastest of 3: 1.17x as fast as torch" in found[0].headline
-    assert "Not finished: keras (failed), mxnet (unsupported)." in found[0].headline
+    assert "Not finished: keras eager (failed), mxnet eager (unsupported)." in found[0].headline
     problems = {problem.name: problem.reason for problem in found[0].problems}
     where = "batch 1, 8, 64 and 512"
-    assert problems[f"jax, {where}"] == "jax on <b>one</b> thread may use more"
-    assert problems[f"paddle, {where}"] == "not comparable: gradients, conv1.weight: 40x"
-    assert problems[f"keras, {where}"].startswith("failed because </script>")
+    assert problems[f"jax eager, {where}"] == "jax on <b>one</b> thread may use more"
+    assert problems[f"paddle eager, {where}"] == "not comparable: gradients, conv1.weight: 40x"
+    assert problems[f"keras eager, {where}"].startswith("failed because </script>")
 
 
 def test_what_is_to_be_said_of_several_backends_is_said_once() -> None:
@@ -362,7 +362,7 @@ def test_what_is_to_be_said_of_several_backends_is_said_once() -> None:
     ]
     found = sections(msgspec.structs.replace(summary, measurements=flagged))[0].problems
     (name,) = [problem.name for problem in found if problem.reason == "one process"]
-    assert name == "numpy and torch, batch 1, 8, 64 and 512"
+    assert name == "numpy eager and torch eager, batch 1, 8, 64 and 512"
 
 
 def test_a_brief_comparison_names_device_and_batch_only_where_they_differ() -> None:
@@ -402,8 +402,8 @@ def test_the_numbers_behind_a_table_of_measurements() -> None:
 def test_a_benchmark_in_a_pull_request_folds_its_wide_tables() -> None:
     text = markdown.render(samples.benchmark())
     assert "<script>" not in text
-    assert "| torch | tie | torch by hand |" in text
-    assert "| numpy | faster | joelnet | 100x " in text
+    assert "| torch eager | tie | torch by hand |" in text
+    assert "| numpy eager | faster | joelnet | 100x " in text
     folded = re.findall(r"<details>\n<summary>(.*?)</summary>\n\n\|", text)
     assert folded.count("Results") == 2
     assert "SGEMM peak" in folded
@@ -419,7 +419,7 @@ def test_the_essentials_of_a_benchmark_fit_100_columns() -> None:
         console.print(table)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= 100
-    row = r"jax +512 +1.2x +16,650 ± 3.0 % +1.00x"
+    row = r"jax eager +512 +1.2x +16,650 ± 3.0 % +1.00x"
     assert any(re.search(row, line.replace(numbers.NO_BREAK, " ")) for line in lines)
 
 

@@ -101,7 +101,7 @@ def test_a_benchmark_of_version_1_is_reported_and_compared(bakeoff: Command, hom
     assert bakeoff("report", "a").code == 0
     text = Path("a/report.md").read_text(encoding="utf-8")
     assert "to within 16 times the rounding noise" in text
-    assert "| copy | not judged | numpy | 0.979x |" in text  # it was one process
+    assert "| copy eager | not judged | numpy eager | 0.979x |" in text  # it was one process
     written = json.loads(_SUMMARY.read_bytes())
     assert written["schema_version"] == 3
     assert {m["parity"]["allowed"] for m in written["measurements"]} == {16}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_a_backend_that_computes_something_else_is_not_compared(
     assert (row["status"], row["parity"]["verdict"]) == ("ok", "fail")
     failed = [rung["name"] for rung in row["parity"]["rungs"] if rung["passes"] is False]
     assert failed[0] == "step"
-    assert "doubles: not comparable: step" in bakeoff("report", "out").out.replace("\n", " ")
+    assert "doubles eager: not comparable: step" in bakeoff("report", "out").out.replace("\n", " ")
 
 
 def test_without_certificates_nothing_is_compared(bakeoff: Command, workload: Path) -> None:
@@ -319,6 +320,41 @@ def test_a_disk_that_fills_while_the_run_is_written_leaves_nothing(
     assert outcome.code == 2
     assert "No space left on device" in outcome.err
     assert sorted(path.name for path in Path().iterdir()) == ["tiny.toml"]
+
+
+def test_typical_and_best_compare_across_modes_and_say_so(
+    bakeoff: Command, workload: Path, fake: Fake
+) -> None:
+    """By NumPy, under the name of a backend that compiles."""
+    both = Path(fake("both"))
+    text = both.read_text()
+    text = text.replace('TYPICAL = ("eager"', 'TYPICAL = ("compiled"')
+    text = text.replace("MODES, UNSUPPORTED, DEVIATIONS = real.MODES, real.UNSUPPORTED,",
+                        'MODES = ("eager", "compiled")\nUNSUPPORTED, DEVIATIONS = {},')  # fmt: skip
+    both.write_text(text)
+    ran = {}
+    for asked in ("typical", "best", "eager,compiled"):
+        arguments = ("--backend", f"numpy,{both}", "--mode", asked, "--output", asked)
+        summary = bakeoff("run", workload, *arguments, "--json").json()
+        modes = sorted((row["backend"], row["mode"]) for row in summary["rows"])
+        compared = [
+            {(c["subject"], c["mode"]), (c["rival"], c["rival_mode"])}
+            for c in summary["comparisons"]
+        ]
+        said = " ".join(bakeoff("report", asked).out.split())
+        ran[asked] = modes, compared, said
+    numpy, eager, compiled = ("numpy", "eager"), ("both", "eager"), ("both", "compiled")
+    assert ran["typical"][:2] == ([compiled, numpy], [{compiled, numpy}])
+    names = "(numpy eager|both compiled)"
+    assert re.search(f"typical: .*{names}.*{names}", ran["typical"][2])
+    assert ran["best"][0] == [compiled, eager, numpy]
+    ((best, *others),) = (sorted(pair, reverse=True) for pair in ran["best"][1])
+    assert best == numpy
+    assert others in ([eager], [compiled])
+    assert "best: " in ran["best"][2]
+    assert ran["eager,compiled"][0] == [compiled, eager, ("numpy", "compiled"), numpy]
+    assert ran["eager,compiled"][1] == [{eager, numpy}]
+    assert "compiled: Only both can be compared" in ran["eager,compiled"][2]
 
 
 def test_a_job_without_all_it_was_told_is_told_again(

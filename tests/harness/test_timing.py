@@ -239,12 +239,26 @@ def test_the_fastest_is_compared_with_every_other_of_the_same_work() -> None:
         _measurement("other work", 500.0, batch_size=1),
         _measurement("b", 700.0, mode="compiled"),
     ]
-    found = list(comparison.between_backends(timed))
+    found = list(comparison.between_backends(timed, ["eager", "compiled"]))
     assert [(c.subject, c.rival, c.verdict) for c in found] == [
         ("c", "b", "tie"),
         ("c", "a", "faster"),
     ]
     assert found[1].ratio.median == pytest.approx(1.501, rel=1e-3)
+
+
+def test_in_best_the_faster_mode_of_each_backend_is_compared() -> None:
+    timed = [
+        _measurement("a", 100.0),
+        _measurement("b", 150.0),
+        _measurement("b", 700.0, mode="compiled"),
+        _measurement("a", 900.0, mode="compiled", comparable=False),
+    ]
+    (found,) = comparison.between_backends(timed, ["best"])
+    assert (found.subject, found.mode, found.rival, found.rival_mode) == (
+        ("b", "compiled", "a", "eager")
+    )
+    assert found.ratio.median == pytest.approx(7.0, rel=1e-3)
 
 
 def test_the_overhead_is_what_does_not_grow_with_the_batch() -> None:
