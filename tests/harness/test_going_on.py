@@ -170,7 +170,7 @@ def killed(bakeoff: Command, workload: Path, made: Path) -> Path:
     for report in Path("b").glob("report.*"):
         report.unlink()
     Path("b/summary.json").unlink()
-    for process_folder in Path("b/cases/tiny-cpu-eager-1t-train-2-numpy").iterdir():
+    for process_folder in Path("b/cases/tiny-cpu-1t-train-2-numpy-eager").iterdir():
         journal = process_folder / "records.jsonl"
         journal.write_bytes(journal.read_bytes()[:-5])
     shutil.copytree("b", made / "b")
@@ -179,8 +179,8 @@ def killed(bakeoff: Command, workload: Path, made: Path) -> Path:
 
 
 def test_a_killed_benchmark_goes_on(bakeoff: Command, killed: Path) -> None:
-    kept = killed / "cases/tiny-cpu-eager-1t-train-1-numpy/0/records.jsonl"
-    again = killed / "cases/tiny-cpu-eager-1t-train-2-numpy/0/records.jsonl"
+    kept = killed / "cases/tiny-cpu-1t-train-1-numpy-eager/0/records.jsonl"
+    again = killed / "cases/tiny-cpu-1t-train-2-numpy-eager/0/records.jsonl"
     before, cut = kept.read_bytes(), again.read_bytes()
     refused = bakeoff("bench", "tiny.toml", "--backend", "numpy", "--output", killed)
     assert refused.code == 2
@@ -199,7 +199,7 @@ def test_a_killed_benchmark_goes_on(bakeoff: Command, killed: Path) -> None:
 
 
 def test_a_damaged_benchmark_is_told_and_timed_again(bakeoff: Command, killed: Path) -> None:
-    process_folder = killed / "cases/tiny-cpu-eager-1t-train-1-numpy/0"
+    process_folder = killed / "cases/tiny-cpu-1t-train-1-numpy-eager/0"
     journal = process_folder / "records.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b"0", b"1", 1))
     (killed / "session.json").write_bytes(b"\0")
@@ -207,7 +207,7 @@ def test_a_damaged_benchmark_is_told_and_timed_again(bakeoff: Command, killed: P
     outcome = bakeoff("bench", "--resume", killed)
     assert outcome.code == 0, outcome.err
     assert (
-        "train-1-numpy/0 is damaged: records.jsonl: line 1 is not what was written" in outcome.out
+        "train-1-numpy-eager/0 is damaged: records.jsonl: line 1 is not what was written" in outcome.out
     )
     spec = killed / "bench.toml"
     spec.write_bytes(spec.read_bytes()[:-3])

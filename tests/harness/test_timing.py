@@ -405,7 +405,7 @@ def test_an_interrupt_keeps_what_was_timed(workload: Path, stop: signal.Signals)
         text=True,
         preexec_fn=mind_interrupts,
     )
-    second = Path("b/cases/tiny-cpu-eager-1t-train-2-numpy/0")
+    second = Path("b/cases/tiny-cpu-1t-train-2-numpy-eager/0")
     assert wait_until(second.exists)
     process.send_signal(stop)
     out, err = process.communicate(timeout=60)
