@@ -40,9 +40,15 @@ def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
     return int(bool(failures))
 
 
-def install(names: Sequence[str], console: Console, *, cuda: bool) -> dict[str, str]:
+def install(
+    names: Sequence[str],
+    console: Console,
+    *,
+    cuda: bool,
+    ready: Callable[[str], object] = lambda name: None,
+) -> dict[str, str]:
     """Make what environments can be made, as many at once as there are cores; return why by the
-    names of those that cannot.
+    names of those that cannot. `ready` is called with each that is made, while others are.
     """
     failures = {}
     _announce([name for name in names if not installer.is_complete(name, cuda=cuda)], console, cuda)
@@ -51,6 +57,7 @@ def install(names: Sequence[str], console: Console, *, cuda: bool) -> dict[str, 
             name = made[future]
             try:
                 say(console, f"{name}: ready, {future.result()}")
+                ready(name)
             except installer.InstallError as error:
                 failures[name] = str(error)
                 console.print(f"{name}: failed", style="yellow", highlight=False)

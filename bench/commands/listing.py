@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ... import models
-from ...backends import NAMES
+from ...backends import NAMES, typical
 from ...datasets import CARDS
 from ...models import InputError
 from ...models.layers import Layer
@@ -84,7 +84,8 @@ def _backends() -> _Rows:
 
 def _backend(name: str) -> dict[str, str | int]:
     backend = find(name, {})
-    row: dict[str, str | int] = {"backend": name, "version": "-", "devices": "-", "modes": "-"}
+    unknown = dict.fromkeys(("version", "devices", "modes", "typical"), "-")
+    row: dict[str, str | int] = {"backend": name, **unknown}
     if backend.python is None:
         return row | {"interpreter": f"{backend.reason}; make one: {backend.fix}"}
     described = recall(backend)
@@ -96,6 +97,7 @@ def _backend(name: str) -> dict[str, str | int]:
         "version": described.version,
         "devices": " ".join(described.devices),
         "modes": " ".join(described.modes),
+        "typical": typical(backend.adapter)[0],
         "interpreter": place,
     }
 
@@ -130,6 +132,7 @@ def support_matrix() -> str:
     described = {name: _described(name) for name in NAMES}
     rows = [
         ["version", *(d.version.partition("+")[0] for d in described.values())],
+        ["typical mode", *(typical(name)[0] for name in described)],
         *(
             [word, *(_supports(d, word) for d in described.values())]
             for word in ("eager", "compiled", "float32", "float64", *_vocabulary())
@@ -165,6 +168,8 @@ def _supports(described: Description, word: str) -> str:
 def _reasons(described: dict[str, Description]) -> Iterator[str]:
     """Yield each reason once, with all that it is the reason for."""
     for name, description in described.items():
+        mode, why = typical(name)
+        yield f"- {name}, typically {mode}: {why}\n"
         listed = {**description.gaps, **description.deviations}
         for reason in dict.fromkeys(listed.values()):
             words = ", ".join(word for word, why in listed.items() if why == reason)

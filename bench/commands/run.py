@@ -14,10 +14,8 @@ from ...backends import NAMES
 from ...datasets.dataset import Dataset
 from ...models import InputError
 from .. import workload
-from ..environments import install as installer
 from ..environments.find import Backend, find
 from ..environments.folders import check_confined
-from ..environments.requirements import is_known
 from ..printing import say
 from ..results.summary import Summary
 from ..training import aggregate, audits, jobs, plan, predictions
@@ -28,7 +26,7 @@ from ..training.progress import display
 from ..training.resume import make_ready
 from ..training.run_folder import RunSpec, locked, read_run
 from ..worker.files import remove
-from .install import explained, install
+from . import first
 from .report import Shown, show
 from .warn import nothing_of, tell, warn
 
@@ -44,10 +42,7 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, shown: S
     names = request.backends or NAMES
     backends = _find(names, request)
     if make_missing:
-        cuda = request.device.startswith("cuda")
-        missing = [b.name for b in backends if is_known(b.name) and not _is_usable(b, cuda=cuda)]
-        failures = install(missing, console, cuda=cuda)
-        backends = [explained(backend, failures) for backend in _find(names, request)]
+        backends = first.make_missing(request, work, backends, console, shown)
     if not any(backend.python for backend in backends):
         raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
     folder = prepare(request, work, backends)
@@ -104,14 +99,6 @@ def _find(names: tuple[str, ...], request: RunRequest) -> list[Backend]:
     return backends
 
 
-def _is_usable(backend: Backend, *, cuda: bool) -> bool:
-    """Say whether a backend has an interpreter; `cuda`: with a build for GPUs, if we made it."""
-    made = installer.interpreter(backend.name)
-    if cuda and backend.python == str(made):
-        return installer.is_complete(backend.name, cuda=True)
-    return backend.python is not None
-
-
 def _run(
     folder: Path, spec: RunSpec, datasets: Mapping[str, Dataset], console: Console, shown: Shown
 ) -> None:
@@ -121,7 +108,7 @@ def _run(
         if spec.parity:
             (folder / "certificates").mkdir(exist_ok=True)
             certify_run(folder, spec, datasets, console)
-        jobs.run(folder, display(console, jobs_per_line=len(spec.seeds)))
+        jobs.run(folder, display(console))
         with console.status("") as status:
             audits.judge(folder, status.update)
     except KeyboardInterrupt:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ...backends import modes
 from ...backends.contract import DType, Execution, Mode
 from ...datasets.dataset import Dataset
 from ...models import sealed
+from ..environments.find import Backend
 from ..parity import probes
 from ..parity.certificate import Certificate, in_a_line
 from ..parity.certify import certify, changed
@@ -17,6 +19,7 @@ from ..parity.judge import Claim
 from ..printing import say
 from ..worker.evidence import Probe
 from ..worker.files import read_whole, remove, write_whole
+from .plan import RunRequest, Work
 from .run_folder import RunSpec
 
 _STEPS = 20
@@ -37,6 +40,22 @@ def certify_run(
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(path)
         write_whole(path, sealed.encode(certificate))
+
+
+def prepay(request: RunRequest, work: Work, backend: Backend) -> None:
+    """Obtain what certificates a run will want of a backend, for `certify_run` to find."""
+    claims = [
+        Claim(
+            backend,
+            w.name,
+            probes.of_workload(w.model, dataset, _STEPS),
+            Execution(request.device, dtype, mode, request.threads),
+        )
+        for w, dataset in work
+        for mode in modes(backend.adapter, request.modes)
+        for dtype in _dtypes(request.dtype)
+    ]
+    certify(claims, timeout=request.timeout, progress=lambda certificate: None)
 
 
 def read(folder: Path, work: str, backend: str, mode: str, dtype: str) -> Certificate | None:
@@ -74,12 +93,7 @@ _Wanted = dict[Path, tuple[str, str, Mode, DType]]
 
 
 def _rows(folder: Path, spec: RunSpec) -> _Wanted:
-    """Return (workload, backend, mode, dtype) of every row that can run, by its certificate's path.
-
-    A row in another dtype needs one in float64 too: what is small against its own rounding is not
-    small there.
-    """
-    dtypes: list[DType] = ["float64"]
+    """Return (workload, backend, mode, dtype) of every row that can run, by its path."""
     return {
         _path(folder, facts.name, backend.name, mode, dtype): (
             facts.name,
@@ -91,8 +105,15 @@ def _rows(folder: Path, spec: RunSpec) -> _Wanted:
         for backend in spec.backends
         if backend.python
         for mode in spec.modes[backend.name]
-        for dtype in dict.fromkeys([spec.dtype, *dtypes])
+        for dtype in _dtypes(spec.dtype)
     }
+
+
+def _dtypes(own: DType) -> list[DType]:
+    """Return in which dtypes a row is certified: its own, and float64, as what is small against its
+    own rounding is not small there.
+    """
+    return list(dict.fromkeys([own, "float64"]))
 
 
 def _claims(spec: RunSpec, datasets: Mapping[str, Dataset], wanted: _Wanted) -> dict[Path, Claim]:

@@ -14,8 +14,8 @@ from ..worker.job import Job
 from ..worker.records import Epoch, Finished, Record, Refused
 from . import audits, checkpoint, inputs
 from .checkpoint import Checkpoint
-from .progress import Display
-from .run_folder import CheckpointSpec, Place, RunSpec, read_run
+from .progress import Display, title
+from .run_folder import CheckpointSpec, Place, RunSpec, places, read_run
 
 
 def describe(spec: RunSpec, place: Place, dataset: Dataset, folder: Path) -> Job:
@@ -63,11 +63,12 @@ def run(folder: Path, display: Display) -> None:
     KeyboardInterrupt the worker is ended, its job marked, and the interrupt raised again.
     """
     spec = read_run(folder)
+    waiting = [name for name in spec.jobs if not _is_done(folder / "jobs" / name)]
+    by_name = places(spec)
     with display:
-        for name in spec.jobs:
-            job_folder = folder / "jobs" / name
-            if not _is_done(job_folder):
-                _run_job(job_folder, spec, display)
+        display.expect([title(*by_name[name][:3]) for name in waiting])
+        for name in waiting:
+            _run_job(folder / "jobs" / name, spec, display)
 
 
 def _is_done(job_folder: Path) -> bool:

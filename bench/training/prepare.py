@@ -113,17 +113,17 @@ def _jobs(
     """Return the jobs in running order: every other seed backwards, so that a drift of the machine
     cancels.
     """
-    pairs = [
-        (backend.name, mode)
+    rows = [
+        (w.name, backend.name, mode)
+        for w, _ in work
         for backend in backends
         if backend.python
         for mode in modes[backend.name]
     ]
     return [
-        job_name(w.name, backend, mode, seed)
-        for w, _ in work
+        job_name(*row, seed)
         for seed in request.seeds
-        for backend, mode in (pairs if seed % 2 == 0 else reversed(pairs))
+        for row in (rows if seed % 2 == 0 else reversed(rows))
     ]
 
 

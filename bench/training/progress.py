@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from statistics import mean
 from time import monotonic
 from typing import Protocol
 
@@ -34,6 +37,9 @@ class Display(Protocol):
 
     def __exit__(self, *exception: object) -> None: ...
 
+    def expect(self, titles: Sequence[str]) -> None:
+        """These jobs will be run; those of one title are a row's."""
+
     def begin(self, job: Job) -> None:
         """A job's worker was started."""
 
@@ -41,9 +47,45 @@ class Display(Protocol):
         """The running job wrote a record."""
 
 
-def display(console: Console, *, jobs_per_line: int) -> Display:
-    """Return what suits the console; `jobs_per_line` jobs (seeds) share one bar."""
-    return _Live(console, jobs_per_line) if console.is_terminal else _Plain(console)
+def display(console: Console) -> Display:
+    """Return what suits the console."""
+    return _Live(console) if console.is_terminal else _Plain(console)
+
+
+def title(workload: str, backend: str, mode: str) -> str:
+    """Name what the jobs of all seeds of a row have in common."""
+    return f"{workload} {backend} {mode}"
+
+
+class _Left:
+    """How many jobs are left, and for how long, by what those before them took."""
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        self.total = len(titles)
+        self._waiting = Counter(titles)
+        self._took: dict[str, list[float]] = {}
+        self._began = monotonic()
+
+    @property
+    def done(self) -> int:
+        return self.total - self._waiting.total()
+
+    def begin(self) -> None:
+        self._began = monotonic()
+
+    def end(self, ended: str) -> None:
+        self._took.setdefault(ended, []).append(monotonic() - self._began)
+        self._waiting[ended] -= 1
+
+    def __str__(self) -> str:
+        words = f"{self.done} of {self.total} jobs"
+        if not self._took or self.done == self.total:
+            return words
+        seconds = {row: mean(took) for row, took in self._took.items()}
+        unknown = mean(seconds.values())
+        left = sum(seconds.get(row, unknown) * jobs for row, jobs in self._waiting.items())
+        minutes, seconds_left = divmod(round(left), 60)
+        return f"{words}, about {minutes}:{seconds_left:02} left"
 
 
 class _Reading:
@@ -69,7 +111,7 @@ class _Reading:
 
 
 def _title(job: Job) -> str:
-    return f"{job.workload} {job.backend} {job.execution.mode}"
+    return title(job.workload, job.backend, job.execution.mode)
 
 
 def _ending_words(job: Job, record: Ending) -> str:
@@ -92,6 +134,7 @@ class _Plain:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._reading: _Reading | None = None
+        self._left = _Left([])
         self._spoke = 0.0
 
     def __enter__(self) -> Display:
@@ -100,8 +143,12 @@ class _Plain:
     def __exit__(self, *exception: object) -> None:
         pass
 
+    def expect(self, titles: Sequence[str]) -> None:
+        self._left = _Left(titles)
+
     def begin(self, job: Job) -> None:
         self._reading = _Reading(job)
+        self._left.begin()
         self._spoke = monotonic()
 
     def show(self, record: Record) -> None:
@@ -110,7 +157,8 @@ class _Plain:
         job = self._reading.job
         line = f"{_title(job)} seed {job.seed}: {self._reading}"
         if isinstance(record, Ending):
-            self._say(f"{line}, {_ending_words(job, record)}")
+            self._left.end(_title(job))
+            self._say(f"{line}, {_ending_words(job, record)} ({self._left})")
         elif monotonic() - self._spoke > _PLAIN_SECONDS:
             self._say(line)
 
@@ -120,7 +168,7 @@ class _Plain:
 
 
 class _Live:
-    def __init__(self, console: Console, jobs_per_line: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._bars = Progress(
             SpinnerColumn(finished_text="·"),
             TextColumn("{task.description}"),
@@ -129,8 +177,10 @@ class _Live:
             TimeElapsedColumn(),
             console=console,
         )
-        self._jobs_per_line = jobs_per_line
         self._tasks: dict[str, TaskID] = {}
+        self._jobs: Counter[str] = Counter()
+        self._left = _Left([])
+        self._all = self._bars.add_task("all", words="", visible=False)
         self._reading: _Reading | None = None
 
     def __enter__(self) -> Display:
@@ -140,12 +190,18 @@ class _Live:
     def __exit__(self, *exception: object) -> None:
         self._bars.stop()
 
+    def expect(self, titles: Sequence[str]) -> None:
+        self._jobs = Counter(titles)
+        self._left = _Left(titles)
+        self._bars.update(self._all, total=len(titles), visible=True)
+
     def begin(self, job: Job) -> None:
         self._reading = _Reading(job)
-        title = _title(job)
-        if title not in self._tasks:
-            total = (job.epochs - job.epochs_done) * self._jobs_per_line
-            self._tasks[title] = self._bars.add_task(escape(title), total=total, words="")
+        self._left.begin()
+        row = _title(job)
+        if row not in self._tasks:
+            total = (job.epochs - job.epochs_done) * self._jobs[row]
+            self._tasks[row] = self._bars.add_task(escape(row), total=total, words="")
 
     def show(self, record: Record) -> None:
         assert self._reading
@@ -156,6 +212,8 @@ class _Live:
         if isinstance(record, Epoch):
             self._bars.advance(task)
         if isinstance(record, Ending):
+            self._left.end(_title(job))
             self._bars.advance(task, job.epochs - self._reading.epoch)
+            self._bars.update(self._all, completed=self._left.done, words=str(self._left))
             words = f"seed {job.seed}: {_ending_words(job, record)}"
         self._bars.update(task, words=escape(words))

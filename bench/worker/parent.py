@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import sys
+from typing import NoReturn
 
 VARIABLE = "BAKEOFF_PARENT"  # the process that started this one; by hand there is none
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -29,6 +30,13 @@ def end_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now: tearing a framework down takes up to 0.7 s, and all is written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

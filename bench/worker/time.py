@@ -33,7 +33,7 @@ from .evidence import standing
 from .feeding import Feeder, feeder, stage
 from .files import hashes
 from .memory import peak_rss_mb, rss_mb
-from .parent import end_with_parent
+from .parent import end_with_parent, leave
 from .records import (
     Built,
     Emit,
@@ -429,4 +429,4 @@ def _device_memory_mb(adapter: Adapter, device: str) -> float | None:
 
 if __name__ == "__main__":
     end_with_parent()
-    sys.exit(main(Path(sys.argv[1])))
+    leave(main(Path(sys.argv[1])))

@@ -26,7 +26,7 @@ from .files import hashes, read_array, read_arrays, sha256, write_array, write_a
 from .job import EVALUATION_BATCH, Job, blocks, check_inputs
 from .job import read as read_job
 from .memory import peak_rss_mb
-from .parent import end_with_parent
+from .parent import end_with_parent, leave
 from .records import (
     MOST,
     Block,
@@ -195,4 +195,4 @@ def _save_state(folder: Path, trainer: Trainer, epoch: int) -> None:
 
 if __name__ == "__main__":
     end_with_parent()
-    sys.exit(main(Path(sys.argv[1])))
+    leave(main(Path(sys.argv[1])))

@@ -268,6 +268,26 @@ def test_an_environment_that_cannot_be_made_does_not_stop_the_others(
     assert "bakeoff install torch" in rows["torch"]["reason"]
 
 
+def test_numpy_is_shown_before_the_others_are_made(
+    bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str, progress: object, cuda: bool) -> Path:
+        sys.stdout.write(f"making {name}\n")
+        raise install.InstallError("no network")
+
+    monkeypatch.setattr(install, "install", fail)
+    for name in backends.NAMES[1:]:
+        monkeypatch.setitem(backends.FRAMEWORKS, name, ("a_framework_that_is_not_there",))
+    out = bakeoff("run", workload, "--install", "--seeds", 2, "--output", "out").out
+    look, made, ran = (out.index(words) for words in ("first look", "making jax", "run folder"))
+    assert look < made < ran
+    assert out[:look].count("test mse") == 1
+    assert out[ran:].count("(2 of 2 jobs)") == 1
+    assert [path.name for path in Path("out").parent.glob("*/run.toml")] == ["run.toml"]
+    again = bakeoff("run", workload, "--backend", "numpy", "--install", "--output", "again").out
+    assert "first look" not in again
+
+
 def test_install_makes_what_is_named(
     bakeoff: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -207,7 +207,8 @@ def test_a_damaged_benchmark_is_told_and_timed_again(bakeoff: Command, killed: P
     outcome = bakeoff("bench", "--resume", killed)
     assert outcome.code == 0, outcome.err
     assert (
-        "train-1-numpy-eager/0 is damaged: records.jsonl: line 1 is not what was written" in outcome.out
+        "train-1-numpy-eager/0 is damaged: records.jsonl: line 1 is not what was written"
+        in outcome.out
     )
     spec = killed / "bench.toml"
     spec.write_bytes(spec.read_bytes()[:-3])
