@@ -122,7 +122,9 @@ def parity(entry: Entry) -> str:
         return "none"
     if entry.parity.verdict == "pass":
         if entry.status == "ok" and not entry.comparable:
-            return "FAIL"
+            in_float64 = entry.parity_float64
+            is_judged = entry.audits or (in_float64 and in_float64.verdict in ("fail", "error"))
+            return "FAIL" if is_judged else "no audit"
         return formatting.noise(entry.parity.noise_ratio)
     return "FAIL" if entry.parity.verdict == "fail" else entry.parity.verdict
 

@@ -430,6 +430,11 @@ def test_a_ratio_without_a_comparison_has_no_interval() -> None:
     assert said in markdown.render(alone)
 
 
+def test_what_was_not_audited_has_not_failed() -> None:
+    row = msgspec.structs.replace(_row("w", "torch"), audits=None, comparable=False)
+    assert "| no audit |" in markdown.render(_summary(row))
+
+
 def test_each_execution_has_its_own_winner() -> None:
     compiled = [
         msgspec.structs.replace(_row("w", name, speed=speed), mode="compiled")
