@@ -1,4 +1,5 @@
-"""By whom it is trained: one package per framework, named as the framework is.
+"""By whom it is trained: one package per framework, named as the framework is; Keras's has one in
+it per engine.
 
 `contract.py` says what an adapter defines. Each package has the same files: `__init__.py` (tables,
 gaps, deviations, `build`, `settings`), `layers.py`, `losses.py`, `optimizers.py`, `trainer.py`, and
@@ -31,16 +32,29 @@ FRAMEWORKS = {  # backend -> the modules that it is made of
     "paddle": ("paddle",),
     "mxnet": ("mxnet",),
     "jax": ("jax", "optax"),
+    "keras-jax": ("keras", "jax"),
+    "keras-torch": ("keras", "torch"),
 }
 NAMES = tuple(FRAMEWORKS)
+ENGINES = {  # of Keras -> the backend that the engine is by itself, if it is one of ours
+    "keras": None,
+    "keras-jax": "jax",
+    "keras-torch": "torch",
+}
+USUAL = tuple(name for name in NAMES if not ENGINES.get(name))  # those of a run that names none
 
 
 def framework(name: str) -> str | None:
     """Return the backend of ours that a name is a variant of: torch of `torch@2.11.0`, which is a
     version, and of `torch-a`, which is one of two environments; None if there is none.
     """
-    backend = re.split("[@-]", name, maxsplit=1)[0]
-    return backend if backend in NAMES else None
+    of_it = [backend for backend in NAMES if re.match(f"{backend}($|[@-])", name)]
+    return max(of_it, key=len, default=None)  # keras-jax rather than a variant of keras
+
+
+def package(backend: str) -> str:
+    """Return the package of one of ours, by its name in this one: an engine's is in Keras's."""
+    return f"keras.{FRAMEWORKS[backend][1]}" if backend in ENGINES else backend
 
 
 def name_of(path: Path) -> str:
@@ -74,7 +88,9 @@ def _literal(adapter: str, name: str) -> Any:
     """Return the literal that an adapter assigns to a name, read from its source; None if there is
     none, or no source that can be read: of that, the adapter's own process will tell.
     """
-    path = Path(__file__).with_name(adapter) / "__init__.py" if adapter in NAMES else Path(adapter)
+    path = Path(adapter)
+    if adapter in NAMES:
+        path = Path(__file__).parent.joinpath(*package(adapter).split("."), "__init__.py")
     if path.suffix != ".py":
         return None
     with suppress(OSError, SyntaxError, ValueError):
@@ -99,7 +115,7 @@ def load(adapter: str, mode: Mode | None = None) -> Adapter:
 
 def _imported(adapter: str) -> Adapter:
     if adapter in NAMES:
-        return cast("Adapter", importlib.import_module(f".{adapter}", __package__))
+        return cast("Adapter", importlib.import_module(f".{package(adapter)}", __package__))
     if not adapter.endswith(".py"):
         return cast("Adapter", importlib.import_module(adapter))
     path = Path(adapter)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 from msgspec.structs import replace
 
 from ...models import Node, layers
@@ -17,7 +17,7 @@ from ...models.layers.convolution import Pads
 from ...models.shapes import Shape, pair
 from ..contract import DType, by_name, lowering
 from . import formulas
-from .grouped import by_group
+from .engine import own
 from .lowered import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -26,12 +26,15 @@ from .lowered import (
     Pass,
     Place,
     Tensor,
+    borders,
     chain,
     composed,
     has_channels,
     native_shape,
     places,
 )
+
+_OPERATORS = own("operators")
 
 
 def dense(node: Node[layers.Dense], dtype: DType) -> Lowered:
@@ -79,7 +82,7 @@ def _convolution(
         dtype=dtype,
     )
     variables = places(module, node, (*node.input_shape[1:], node.input_shape[0]))
-    call = by_group(module) if layer.groups > 1 else chain(module)
+    call = _OPERATORS.grouped(module) if layer.groups > 1 else chain(module)
     if not same and any(map(any, pads)):
         call = composed(_padding(pads), call)
     if skipped:
@@ -97,15 +100,9 @@ def conv_transpose2d(node: Node[layers.ConvTranspose2D], dtype: DType) -> Lowere
         kernel_initializer="zeros",
         dtype=dtype,
     )
-    borders = _borders(tuple((p, p) for p in pair(layer.padding)))
-    stride = pair(layer.stride)
-
-    # Keras' own cropping is another, and cannot make every output_padding.
-    def call(x: Tensor, run: Pass) -> Tensor:
-        shape = tf.stack([tf.shape(x)[0], *space, layer.filters])
-        y = tf.nn.conv2d_transpose(x, module.kernel.value, shape, stride, borders)
-        return tf.nn.bias_add(y, module.bias.value) if layer.use_bias else y
-
+    call = _OPERATORS.conv_transpose(
+        module, pair(layer.stride), pair(layer.padding), tuple(space), layer.use_bias
+    )
     return call, places(module, node)
 
 
@@ -115,9 +112,7 @@ def max_pool2d(node: Node[layers.MaxPool2D], dtype: DType) -> Lowered:
     kernel, padding = pair(layer.kernel_size), pair(layer.padding)
     if padding == (0, 0):
         return chain(keras.layers.MaxPooling2D(kernel, stride, dtype=dtype)), {}
-    borders = _borders(tuple((p, p) for p in padding))
-    # Keras can only pad by the "same" rule, which puts the odd row at the end alone.
-    return lambda x, run: tf.nn.max_pool2d(x, kernel, stride, borders), {}
+    return _OPERATORS.padded_max_pool(kernel, stride, padding, dtype), {}
 
 
 def avg_pool2d(node: Node[layers.AvgPool2D], dtype: DType) -> Lowered:
@@ -176,7 +171,7 @@ def embedding(node: Node[layers.Embedding], dtype: DType) -> Lowered:
     module = keras.layers.Embedding(
         layer.vocabulary_size, layer.units, embeddings_initializer="zeros", dtype=dtype
     )
-    return lambda x, run: module(tf.cast(x, tf.int32)), places(module, node)
+    return lambda x, run: module(ops.cast(x, "int32")), places(module, node)
 
 
 def simple_rnn(node: Node[layers.SimpleRNN], dtype: DType) -> Lowered:
@@ -232,6 +227,9 @@ def multi_head_attention(node: Node[layers.MultiHeadAttention], dtype: DType) ->
     module._inverse_sqrt_key_dim = np.float64((features // layer.num_heads) ** -0.5)
     variables = map(Place, module.weights)
     roles = dict(zip(layer.weights(node.input_shape), variables, strict=True))
+    if dtype in _OPERATORS.ATTENTION_BY_SCORES:
+        options = {"use_causal_mask": layer.causal, "return_attention_scores": True}
+        return lambda x, run: module(x, x, **options)[0], roles
     return lambda x, run: module(x, x, use_causal_mask=layer.causal), roles
 
 
@@ -241,7 +239,7 @@ def relu(node: Node[layers.ReLU], dtype: DType) -> Lowered:
 
 def leaky_relu(node: Node[layers.LeakyReLU], dtype: DType) -> Lowered:
     slope = node.layer.negative_slope
-    if "leaky_relu" in formulas.REPLACED[dtype]:
+    if "leaky_relu" in _OPERATORS.BY_FORMULA[dtype]:
         return formulas.leaky_relu(slope), {}
     return chain(keras.layers.LeakyReLU(slope, dtype=dtype)), {}
 
@@ -257,7 +255,11 @@ def elu(node: Node[layers.ELU], dtype: DType) -> Lowered:
 
 
 def gelu(node: Node[layers.GELU], dtype: DType) -> Lowered:
-    return formulas.gelu(node.layer.approximation), {}
+    approximation = node.layer.approximation
+    if "gelu" in _OPERATORS.BY_FORMULA[dtype]:
+        return formulas.gelu(approximation), {}
+    gelu = partial(keras.activations.gelu, approximate=approximation == "tanh")
+    return chain(keras.layers.Activation(gelu, dtype=dtype)), {}
 
 
 def sigmoid(node: Node[layers.Sigmoid], dtype: DType) -> Lowered:
@@ -293,7 +295,7 @@ def dropout(node: Node[layers.Dropout], dtype: DType) -> Lowered:
             return module(x, training=run.training)
         return x * (run.masks[node.key] / (1 - rate))
 
-    return call, {}
+    return call, {"seed": Place(module.seed_generator.state)} if rate else {}
 
 
 def residual(node: Node[layers.Residual], dtype: DType) -> Lowered:
@@ -308,20 +310,16 @@ def concat(node: Node[layers.Concat], dtype: DType) -> Lowered:
         path, inner = lower(nodes, dtype)
         paths.append(path)
         variables |= inner
-    return lambda x, run: tf.concat([path(x, run) for path in paths], axis=-1), variables
+    return lambda x, run: ops.concatenate([path(x, run) for path in paths], axis=-1), variables
 
 
 def _swap_axes(x: Tensor) -> Tensor:
-    return tf.transpose(x, (0, 2, 1))
+    return ops.transpose(x, (0, 2, 1))
 
 
 def _padding(pads: Pads) -> Call:
-    borders = _borders(pads)
-    return lambda x, run: tf.pad(x, borders)
-
-
-def _borders(pads: Pads) -> list[tuple[int, int]]:
-    return [(0, 0), *pads, (0, 0)]
+    around = borders(pads)
+    return lambda x, run: ops.pad(x, around)
 
 
 def _inside(size: int, count: int, kernel: int, stride: int, pads: tuple[int, int]) -> np.ndarray:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
-import tensorflow as tf
 
 from ...models import losses
 from ..contract import DType, lowering
+from .engine import own
 from .lowered import Tensor
 
 MeanLoss = Callable[[Tensor, Tensor], Tensor]
@@ -19,7 +19,7 @@ def mse(loss: losses.MSE, dtype: DType) -> MeanLoss:
 
 
 def mae(loss: losses.MAE, dtype: DType) -> MeanLoss:
-    return keras.losses.MeanAbsoluteError(dtype=dtype)
+    return own("operators").mean_absolute_error(dtype)
 
 
 def huber(loss: losses.Huber, dtype: DType) -> MeanLoss:
@@ -29,7 +29,7 @@ def huber(loss: losses.Huber, dtype: DType) -> MeanLoss:
 def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, dtype: DType) -> MeanLoss:
     if smooth := loss.label_smoothing:
         native = keras.losses.CategoricalCrossentropy(True, smooth, dtype=dtype)
-        return lambda y, z: native(tf.one_hot(y, z.shape[-1], dtype=dtype), z)
+        return lambda y, z: native(keras.ops.one_hot(y, z.shape[-1], dtype=dtype), z)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
 
 

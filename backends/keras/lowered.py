@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 
 from ...models import Node
+from ...models.layers.convolution import Pads
 from ...models.shapes import Shape
 
 Tensor = Any
@@ -49,6 +50,10 @@ def chain(*modules: keras.Layer) -> Call:
 
 def composed(first: Call, second: Call) -> Call:
     return lambda x, run: second(first(x, run), run)
+
+
+def borders(pads: Pads) -> list[tuple[int, int]]:
+    return [(0, 0), *pads, (0, 0)]
 
 
 def places(module: keras.Layer, node: Node[Any], shape: Shape | None = None) -> dict[str, Place]:

@@ -1,6 +1,6 @@
 """Each optimizer as Keras has it, built for its variables, and the native ones that are our slots.
 
-SGD's momentum and Adam are Keras's classes around TensorFlow's operators: the formulas of Keras's
+SGD's momentum and Adam are Keras's classes around the engine's operators: the formulas of Keras's
 own are others than the spec's.
 """
 
@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import keras
-import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from ...models import optimizers
 from ..contract import lowering
+from .engine import own
 from .lowered import Tensor
 
 NativeOptimizer = tuple[keras.Optimizer, dict[str, "Slots"]]
 
-SMALL = 2**14  # elements: below, it costs more to share an update among threads than it saves
+_OWN = own("optimizers")
 
 
 class Slots(NamedTuple):
@@ -29,20 +29,21 @@ class Slots(NamedTuple):
 
 
 def sgd(optimizer: optimizers.SGD, variables: list[keras.Variable]) -> NativeOptimizer:
-    native = _SGD(optimizer)
+    rate = float(optimizer.learning_rate)
+    native = _OWN.SGD(optimizer) if optimizer.momentum else keras.optimizers.SGD(rate)
     native.build(variables)
     return native, {"velocity": Slots(native.momentums)} if optimizer.momentum else {}
 
 
 def adam(optimizer: optimizers.Adam, variables: list[keras.Variable]) -> NativeOptimizer:
-    return _adam(_Adam(optimizer), variables)
+    return _adam(_OWN.Adam(optimizer), variables)
 
 
 def adamw(optimizer: optimizers.AdamW, variables: list[keras.Variable]) -> NativeOptimizer:
-    return _adam(_Adam(optimizer, decay=optimizer.weight_decay), variables)
+    return _adam(_OWN.Adam(optimizer, decay=optimizer.weight_decay), variables)
 
 
-def _adam(native: _Adam, variables: list[keras.Variable]) -> NativeOptimizer:
+def _adam(native: keras.Optimizer, variables: list[keras.Variable]) -> NativeOptimizer:
     native.build(variables)
     unit_m, unit_v = native.units
     slots = {"m": Slots(native._momentums, unit_m), "v": Slots(native._velocities, unit_v)}
@@ -63,99 +64,15 @@ def adagrad(optimizer: optimizers.Adagrad, variables: list[keras.Variable]) -> N
     return native, {"s": Slots(native._accumulators)}
 
 
-class _SGD(keras.optimizers.SGD):
-    """With the rate kept out of the velocity.
-
-    A name is given because the one that Keras (3.15) makes of `_SGD` is no valid scope in a graph.
-    """
-
-    def __init__(self, spec: optimizers.SGD) -> None:
-        rate, momentum = float(spec.learning_rate), float(spec.momentum)
-        super().__init__(rate, momentum, spec.nesterov, name="sgd")
-
-    def _backend_update_step(
-        self, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
-    ) -> None:
-        if not self.momentum:
-            super()._backend_update_step(gradients, variables, learning_rate)
-            return
-        rate = tf.convert_to_tensor(learning_rate.value)
-        momentum = tf.constant(self.momentum, rate.dtype)
-        for g, w, v in zip(gradients, variables, self.momentums, strict=True):
-            tf.raw_ops.ResourceApplyMomentum(
-                var=w.value.handle,
-                accum=v.value.handle,
-                lr=rate,
-                grad=g,
-                momentum=momentum,
-                use_nesterov=self.nesterov,
-            )
-
-
-class _Adam(keras.optimizers.Adam):
-    """With the spec's epsilon, which Keras does not scale by √(1 - β₂ᵗ), in TensorFlow's operator.
-
-    That forms 1 - β in the variables' dtype, 1e-5 off at 0.999: its slots are that much larger.
-    The corrections are made in float64: Keras rounds β to float32 first, and then 1 - βᵗ cancels.
-    """
-
-    def __init__(self, spec: optimizers.Adam | optimizers.AdamW, decay: float = 0.0) -> None:
-        rate = float(spec.learning_rate)
-        super().__init__(rate, spec.beta1, spec.beta2, spec.epsilon, name="adam")
-        self._decay = decay
-        round_off = np.dtype(keras.config.floatx()).type
-        betas = (spec.beta1, spec.beta2)
-        self._shares = [1 - round_off(beta) for beta in betas]
-        pairs = zip(self._shares, betas, strict=True)
-        self.units = [float(share) / (1 - beta) for share, beta in pairs]
-
-    def _backend_update_step(
-        self, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
-    ) -> None:
-        if self._decay:
-            kept = 1 - self._decay * learning_rate.value
-            for w in variables:
-                w.value.assign(w.value * kept)
-        rate, step = (tf.cast(n.value, tf.float64) for n in (learning_rate, self.iterations))
-        corrections = 1 - tf.pow(tf.constant([self.beta_1, self.beta_2], tf.float64), step + 1)
-        correction_m, correction_v = tf.unstack(corrections * self.units)
-        root = tf.sqrt(correction_v)
-        dtype = learning_rate.dtype
-        options = {
-            "lr": tf.cast(rate * root / correction_m, dtype),
-            "epsilon": tf.cast(self.epsilon * root, dtype),
-            "beta1": tf.constant(self.beta_1, dtype),
-            "beta2": tf.constant(self.beta_2, dtype),
-            "beta1_power": tf.zeros([], dtype),  # the corrections are in the rate
-            "beta2_power": tf.zeros([], dtype),
-        }
-        slots = (self._momentums, self._velocities)
-        for g, *triple in zip(gradients, variables, *slots, strict=True):
-            w, m, v = (variable.value for variable in triple)
-            if tf.inside_function() and w.shape.num_elements() < SMALL:
-                self._update_small(g, w, m, v, options["lr"], options["epsilon"])
-            else:
-                handles = {"var": w.handle, "m": m.handle, "v": v.handle}
-                tf.raw_ops.ResourceApplyAdam(grad=g, **handles, **options)
-
-    def _update_small(
-        self, g: Tensor, w: tf.Variable, m: tf.Variable, v: tf.Variable, rate: Tensor, eps: Tensor
-    ) -> None:
-        """Do what the operator (2.21) does, which cuts even a bias in eight, for all threads."""
-        share_m, share_v = self._shares
-        m.assign_add((g - m) * share_m)
-        v.assign_add((tf.square(g) - v) * share_v)
-        w.assign_sub(rate * m / (tf.sqrt(v) + eps))
-
-
 def clip_and_decay(
     spec: optimizers.Optimizer, gradients: list[Tensor], variables: list[Tensor]
 ) -> list[Tensor]:
     """Clip, then add the coupled decay, which Keras has not; its own clipping would come after."""
     if limit := spec.clip_value:
-        gradients = [tf.clip_by_value(g, -limit, limit) for g in gradients]
+        gradients = [ops.clip(g, -limit, limit) for g in gradients]
     if spec.clip_norm:
-        scale = tf.minimum(spec.clip_norm / tf.linalg.global_norm(gradients), 1)
+        norm = ops.sqrt(sum(ops.sum(ops.square(g)) for g in gradients))
+        scale = ops.minimum(spec.clip_norm / norm, 1)
         gradients = [g * scale for g in gradients]
     if spec.weight_decay and not isinstance(spec, optimizers.AdamW):
         pairs = zip(gradients, variables, strict=True)

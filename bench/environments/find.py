@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ...backends import FRAMEWORKS, NAMES, framework, name_of
+from ...backends import FRAMEWORKS, NAMES, USUAL, framework, name_of
 from ...models import InputError
 from ...models.synonyms import closest
 from ..worker.describe import Description
@@ -120,7 +120,7 @@ def find_all(
     for by name and has none.
     """
     aliases = tuple(name for name in pythons if is_alias(name))
-    names = asked or aliases or NAMES
+    names = asked or aliases or USUAL
     if unknown := sorted(set(pythons) - {_shown_name(name, pythons) for name in names}):
         raise InputError(f"--python {unknown[0]}=...: no such backend in this run")
     for name in names:
@@ -150,8 +150,8 @@ def find_peers(pythons: Mapping[str, Path]) -> Backend:
 
 def is_alias(name: str) -> bool:
     """Say whether a name is a backend's with a suffix: `torch-a`, one of two environments of it."""
-    backend, dash, suffix = name.partition("-")
-    return backend in NAMES and bool(dash and suffix)
+    suffix = name.removeprefix(framework(name) or name)
+    return suffix.startswith("-") and suffix != "-"
 
 
 def lacking_modules(python: Path, modules: tuple[str, ...]) -> list[str]:

@@ -1,52 +1,21 @@
-"""A model in Keras: a tape, native layers and optimizers, and in a graph a loop over the steps."""
+"""A model in Keras on TensorFlow: a step on a tape, and in a graph a loop over the steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from ...models import Model, layers
-from ...models.layers.attention import ROLES as ATTENTION_ROLES
-from ...models.layers.recurrent import DIRECTIONS
-from ...models.shapes import Shape, pair
-from ..blocks import stack
-from ..contract import (
-    Axes,
-    Execution,
-    Layout,
-    Masks,
-    Weights,
-    native_axes,
-    starting_state,
-    to_canonical,
-    to_native,
-)
-from .layers import lower
-from .losses import LOSSES
-from .lowered import NativeMasks, Pass, Tensor
-from .optimizers import OPTIMIZERS, clip_and_decay
-
-_KERNEL, _MATRIX = (2, 3, 1, 0), (1, 0)
-LAYOUT: Layout = {
-    (layers.Dense, "weight"): _MATRIX,
-    (layers.Conv1D, "weight"): (2, 1, 0),
-    (layers.Conv2D, "weight"): _KERNEL,
-    (layers.ConvTranspose2D, "weight"): _KERNEL,
-    **{
-        (layer, f"{prefix}{role}"): _MATRIX
-        for layer in (layers.SimpleRNN, layers.LSTM, layers.GRU)
-        for prefix in DIRECTIONS
-        for role in ("weight", "recurrent_weight")
-    },
-    **{(layers.MultiHeadAttention, role): _MATRIX for role in ATTENTION_ROLES},
-}
+from ....models import Model, layers
+from ....models.shapes import pair
+from ...blocks import stack
+from ...contract import Execution, Masks, Weights
+from ..lowered import NativeMasks, Tensor
+from ..network import Network, channels_last
 
 
 class _Batch(NamedTuple):
@@ -81,24 +50,12 @@ class Trainer:
     def __init__(
         self, model: Model, weights: Weights, execution: Execution, state: Weights | None
     ) -> None:
-        slots, self._step = starting_state(model, weights, state)
-        self._model, self._dtype = model, execution.dtype
+        self._network = Network(model, weights, execution.dtype, state)
+        self._dtype = execution.dtype
         on_cpu = execution.device == "cpu"
         self._copies_blocks = on_cpu and execution.mode == "compiled"
-        self._axes = native_axes(LAYOUT, model)
-        self._network, self._places = lower(model.nodes, self._dtype)
-        trained = {id(v): v for v in (self._places[name].variable for name in model.trainable)}
-        self._order = {key: index for index, key in enumerate(trained)}
-        self._tensors = [variable.value for variable in trained.values()]
-        self._loss = LOSSES[type(model.loss)](model.loss, self._dtype)
-        make_optimizer = OPTIMIZERS[type(model.optimizer)]
-        self._optimizer, by_slot = make_optimizer(model.optimizer, list(trained.values()))
-        self._slots = {
-            f"{name}.{slot}": (name, native.variables[self._index(name)], native.unit)
-            for slot, native in by_slot.items()
-            for name in model.trainable
-        }
-        self._load(weights, slots)
+        self._tensors = [variable.value for variable in self._network.trained]
+        self.weights, self.state = self._network.weights, self._network.state
         self._derive: Any = self._loss_and_gradients
         self._steps = self._eager_steps
         self._traced: list[Any] = []
@@ -123,47 +80,25 @@ class Trainer:
         return _Batch(place(x), place(y), native)
 
     def _hold(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], list[_Rows]]:
-        x = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
-        held = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+        held = tf.convert_to_tensor(channels_last(x)), tf.convert_to_tensor(y)
         return lambda order: [_Rows(rows, *held) for rows in order]
 
     def train(self, batches: Iterable[_Batch | _Rows]) -> np.ndarray:
         batches = list(batches)
-        steps = range(self._step, self._step + len(batches))
-        losses = self._steps(batches, [self._model.optimizer.rate(step) for step in steps])
-        self._step += len(batches)
+        losses = self._steps(batches, self._network.rates(len(batches)))
         tf.test.experimental.sync_devices()
         return losses.numpy()
 
     def gradients(self, batch: _Batch) -> tuple[float, Weights]:
-        with self._statistics_kept():
+        with self._network.kept_as_they_are():
             loss, gradients = self._derive(batch)
-        return float(loss), {
-            name: self._array(name, gradients[self._index(name)]) for name in self._model.trainable
-        }
+        return float(loss), self._network.by_name(gradients)
 
     def activations(self, batch: _Batch) -> dict[str, np.ndarray]:
-        run = Pass(training=True, masks=batch.masks, outputs={})
-        with self._statistics_kept():
-            self._network(batch.x, run)
-        shapes = {node.key: node.output_shape for node in self._model.walk()}
-        outputs = {key: _canonical(output) for key, output in run.outputs.items()}
-        return {key: array.reshape(-1, *shapes[key]) for key, array in outputs.items()}
+        return self._network.outputs(batch.x, batch.masks)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        run = Pass(training=False, masks={}, outputs={})
-        return self._network(tf.convert_to_tensor(self._placed(x)), run).numpy()
-
-    def weights(self) -> Weights:
-        names = self._model.weights
-        return {name: self._array(name, self._places[name].variable.value) for name in names}
-
-    def state(self) -> Weights:
-        slots = {
-            key: self._array(name, variable.value / unit)
-            for key, (name, variable, unit) in self._slots.items()
-        }
-        return slots | {"step": np.array(self._step)}
+        return self._network.predict(tf.convert_to_tensor(self._placed(x))).numpy()
 
     def _split(self, batch: _Batch) -> dict[str, float]:
         began = _now()
@@ -171,8 +106,7 @@ class Trainer:
         forward = _now()
         gradients = self._gradients(tape, loss)
         backward = _now()
-        self._update(gradients, self._model.optimizer.rate(self._step))
-        self._step += 1
+        self._update(gradients, *self._network.rates(1))
         return {
             "forward": forward - began,
             "backward": backward - forward,
@@ -183,9 +117,8 @@ class Trainer:
         return sum(function.experimental_get_tracing_count() for function in self._traced)
 
     def _record(self, batch: _Batch) -> tuple[tf.GradientTape, Tensor]:
-        run = Pass(training=True, masks=batch.masks, outputs={})
         with tf.GradientTape() as tape:
-            loss = self._loss(batch.y, self._network(batch.x, run))
+            loss = self._network.mean_loss(*batch)
         return tape, loss
 
     def _gradients(self, tape: tf.GradientTape, loss: Tensor) -> list[Tensor]:
@@ -194,8 +127,9 @@ class Trainer:
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _update(self, gradients: list[Tensor], rate: float | Tensor) -> None:
-        self._optimizer.learning_rate.value.assign(rate)
-        self._optimizer.apply(clip_and_decay(self._model.optimizer, gradients, self._tensors))
+        optimizer = self._network.optimizer
+        optimizer.learning_rate.value.assign(rate)
+        optimizer.apply(self._network.clip_and_decay(gradients, self._tensors))
 
     def _loss_and_gradients(self, batch: _Batch) -> tuple[Tensor, list[Tensor]]:
         tape, loss = self._record(batch)
@@ -248,46 +182,9 @@ class Trainer:
         options = {"parallel_iterations": 1, "fn_output_signature": self._dtype}
         return tf.map_fn(take, (rows.indices if rows else block, rates), **options)
 
-    @contextmanager
-    def _statistics_kept(self) -> Iterator[None]:
-        """Put running statistics back as they were."""
-        names = self._model.weights.keys() - self._model.trainable
-        statistics = [self._places[name].variable.value for name in names]
-        before = [tf.identity(value) for value in statistics]
-        yield
-        for value, old in zip(statistics, before, strict=True):
-            value.assign(old)
-
-    def _load(self, weights: Weights, slots: Weights) -> None:
-        for name, place in self._places.items():
-            self._copy(weights[name], name, place.variable)
-        for key, (name, variable, unit) in self._slots.items():
-            self._copy(slots[key] * unit, name, variable)
-        self._optimizer.iterations.assign(self._step)
-
-    def _copy(self, array: np.ndarray, name: str, variable: keras.Variable) -> None:
-        """Put a canonical array, of the weight `name` or of its slot, where it lies natively."""
-        place, whole = self._places[name], variable.value.numpy().copy()
-        array = _swap_gates(array) if place.swapped else array
-        shape, axes = self._layout(name)
-        array = to_native(array.reshape(shape), axes)
-        whole[place.part] = array.reshape(whole[place.part].shape)
-        variable.assign(whole)
-
-    def _layout(self, name: str) -> tuple[Shape, Axes]:
-        """Return a weight's canonical shape, with the image's where it has one; and its axes."""
-        shape = self._model.weights[name].shape
-        if image := self._places[name].image:
-            return (shape[0], *image), _KERNEL  # a convolution as large as the image
-        return shape, self._axes.get(name) or tuple(range(len(shape)))
-
-    def _index(self, name: str) -> int:
-        """Return where the variable of a trainable weight stands among the optimizer's."""
-        return self._order[id(self._places[name].variable)]
-
     def _placed(self, array: np.ndarray) -> Tensor | np.ndarray:
         """Return an array on the device; what a compiled loop will copy on the CPU stays there."""
-        array = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+        array = channels_last(array)
         return array if self._copies_blocks else tf.convert_to_tensor(array)
 
     def _stacked(self, parts: list[Any]) -> Tensor:
@@ -295,14 +192,6 @@ class Trainer:
             return tf.stack(parts)
         # TensorFlow's own ways (2.21) copy thrice.
         return tf.experimental.dlpack.from_dlpack(stack(parts).__dlpack__())
-
-    def _array(self, name: str, tensor: Tensor) -> np.ndarray:
-        """Copy a native weight, or its gradient or slot: `numpy()` shares TensorFlow's memory."""
-        place = self._places[name]
-        shape, axes = self._layout(name)
-        native = tensor.numpy()[place.part].reshape([shape[axis] for axis in axes])
-        array = to_canonical(native, axes).reshape(self._model.weights[name].shape)
-        return np.array(_swap_gates(array) if place.swapped else array, order="C")
 
 
 def _loops_over_time(model: Model) -> bool:
@@ -320,14 +209,3 @@ def _now() -> float:
     """Return the time when all that was asked of the device is done."""
     tf.test.experimental.sync_devices()
     return perf_counter()
-
-
-def _swap_gates(array: np.ndarray) -> np.ndarray:
-    """Exchange the first two of a GRU's three blocks of rows."""
-    first, second, third = np.split(array, 3)
-    return np.concatenate([second, first, third])
-
-
-def _canonical(output: Tensor) -> np.ndarray:
-    array = np.asarray(output)
-    return np.array(array.transpose(0, 3, 1, 2) if array.ndim == 4 else array, order="C")
