@@ -57,6 +57,12 @@ def package(backend: str) -> str:
     return f"keras.{FRAMEWORKS[backend][1]}" if backend in ENGINES else backend
 
 
+def source_folders(backend: str) -> list[Path]:
+    """Return where the source of one of ours lies, with that of its engine by itself."""
+    folders = [package(backend).partition(".")[0], ENGINES.get(backend)]
+    return [Path(__file__).with_name(folder) for folder in folders if folder]
+
+
 def name_of(path: Path) -> str:
     """Return the name of an adapter that is a file: that of its folder, if it is a package."""
     return path.resolve().parent.name if path.name == "__init__.py" else path.stem

@@ -246,7 +246,8 @@ def install(
 
     A version has an environment of its own. `keras@3.11.3` is Keras's own version, with the newest
     TensorFlow up to the pinned one that goes with it; `keras@tensorflow-2.20.0` is TensorFlow's,
-    with such a Keras. `jax@0.9` is the newest of 0.9.
+    with such a Keras. `jax@0.9` is the newest of 0.9. Keras on JAX and on PyTorch, `keras-jax` and
+    `keras-torch`, are made if they are named.
     """
     from .checks import check_execution
     from .commands import install as command

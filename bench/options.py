@@ -61,7 +61,8 @@ WorkloadsOrModels = Annotated[
 Environments = Annotated[
     list[str] | None,
     Argument(
-        metavar="[BACKEND ...]", help="All by default; or `peers`; or versions: `torch@2.11.0`."
+        metavar="[BACKEND ...]",
+        help="Six by default; or `keras-jax`, `keras-torch`, `peers`; or versions: `torch@2.11.0`.",
     ),
 ]
 Installed = Annotated[
@@ -83,8 +84,8 @@ RunB = Annotated[Path, Argument(metavar="RUN_B", help="Another one.")]
 Backends = Annotated[
     str | None,
     Option(
-        help="Backends, separated by commas; all that are found by default. torch@2.11.0 is one in "
-        "that version."
+        help="Backends, separated by commas; by default all that are found, but for keras-jax and "
+        "keras-torch. torch@2.11.0 is one in that version."
     ),
 ]
 Backend = Annotated[str, Option(help="The one backend that trains.")]

@@ -127,7 +127,7 @@ def avg_pool2d(node: Node[layers.AvgPool2D], dtype: DType) -> Lowered:
         return pool, {}
     rows, columns = map(_inside, node.input_shape[1:], node.output_shape[1:], kernel, stride, pads)
     counts = np.outer(rows, columns)[:, :, None]
-    scale = (kernel[0] * kernel[1] / counts).astype(dtype)
+    scale = ops.convert_to_tensor(kernel[0] * kernel[1] / counts, dtype)
     return lambda x, run: pool(x, run) * scale, {}
 
 
@@ -158,7 +158,10 @@ def batch_norm(node: Node[layers.BatchNorm], dtype: DType) -> Lowered:
     module = keras.layers.BatchNormalization(
         momentum=1 - node.layer.momentum, epsilon=node.layer.epsilon, dtype=dtype
     )
-    return lambda x, run: module(x, training=run.training), places(module, node)
+    variables = places(module, node)
+    # A list that Keras keeps an eye on: torch.compile (2.13) does not take it as axes.
+    module._reduction_axes = tuple(module._reduction_axes)
+    return lambda x, run: module(x, training=run.training), variables
 
 
 def layer_norm(node: Node[layers.LayerNorm], dtype: DType) -> Lowered:
@@ -267,6 +270,8 @@ def sigmoid(node: Node[layers.Sigmoid], dtype: DType) -> Lowered:
 
 
 def hard_sigmoid(node: Node[layers.HardSigmoid], dtype: DType) -> Lowered:
+    if "hard_sigmoid" in _OPERATORS.BY_FORMULA[dtype]:
+        return formulas.hard_sigmoid, {}
     return chain(keras.layers.Activation("hard_sigmoid", dtype=dtype)), {}
 
 
@@ -319,7 +324,7 @@ def _swap_axes(x: Tensor) -> Tensor:
 
 def _padding(pads: Pads) -> Call:
     around = borders(pads)
-    return lambda x, run: ops.pad(x, around)
+    return lambda x, run: _OPERATORS.pad(x, around)
 
 
 def _inside(size: int, count: int, kernel: int, stride: int, pads: tuple[int, int]) -> np.ndarray:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import keras
 
 from ...models import losses
 from ..contract import DType, lowering
 from .engine import own
-from .lowered import Tensor
-
-MeanLoss = Callable[[Tensor, Tensor], Tensor]
+from .lowered import MeanLoss
 
 
 def mse(loss: losses.MSE, dtype: DType) -> MeanLoss:

@@ -17,6 +17,7 @@ from ...models.shapes import Shape
 Tensor = Any
 NativeMasks = dict[str, Tensor]
 Call = Callable[[Tensor, "Pass"], Tensor]
+MeanLoss = Callable[[Tensor, Tensor], Tensor]  # of targets and logits
 Lowered = tuple[Call, dict[str, "Place"]]  # the native layers, their weights by role
 
 CHANNELS_LAST, CHANNELS_FIRST = (2, 3, 1), (3, 1, 2)  # for Permute, which counts axes from 1

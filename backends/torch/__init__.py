@@ -99,6 +99,12 @@ def build(
     model: Model, weights: Weights, execution: Execution, *, seed: int, state: Weights | None
 ) -> Trainer:
     refuse_unsupported(sys.modules[__name__], model, execution)
+    set_up(execution, seed)
+    return Trainer(model, weights, execution, state)
+
+
+def set_up(execution: Execution, seed: int) -> None:
+    """Fix what a process trains with: threads, seed, precision. Raises Unsupported."""
     compiler = os.environ.get("CXX", "g++")
     if execution.mode == "compiled" and execution.device == "cpu" and not shutil.which(compiler):
         raise Unsupported(
@@ -112,7 +118,6 @@ def build(
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    return Trainer(model, weights, execution, state)
 
 
 def preload(mode: Mode) -> None:
@@ -134,6 +139,21 @@ def settings(execution: Execution) -> dict[str, str]:
         "optimizer": "fused=True",
         "by formula": "Hardsigmoid, RMSprop, Adagrad, the running variance of batch_norm",
     }
+    fixed |= settings_of_device(execution)
+    if execution.device != "cpu":
+        fixed["optimizer"] = "fused=True; Adam and AdamW foreach=True"
+        fixed["padded avg_pool2d"] = "channels first"
+        if execution.dtype == "float32":
+            fixed["recurrent layers"] = "cudnn.enabled=False"
+        else:
+            fixed["simple_rnn with relu"] = "cudnn.enabled=False"
+            fixed["uneven padding"] = "torch.cat"
+    return fixed
+
+
+def settings_of_device(execution: Execution) -> dict[str, str]:
+    """Return what `set_up` fixes, and how torch.compile is asked."""
+    fixed: dict[str, str] = {}
     if execution.mode == "compiled":
         fixed["torch.compile"] = (
             "fullgraph=True, automatic_dynamic_shapes=False, guards on the arguments alone"
@@ -143,13 +163,6 @@ def settings(execution: Execution) -> dict[str, str]:
         fixed["cudnn.allow_tf32"] = "False"
         fixed["cudnn.benchmark"] = "False"
         fixed["cudnn.deterministic"] = "True"
-        fixed["optimizer"] = "fused=True; Adam and AdamW foreach=True"
-        fixed["padded avg_pool2d"] = "channels first"
-        if execution.dtype == "float32":
-            fixed["recurrent layers"] = "cudnn.enabled=False"
-        else:
-            fixed["simple_rnn with relu"] = "cudnn.enabled=False"
-            fixed["uneven padding"] = "torch.cat"
     return fixed
 
 

@@ -63,7 +63,7 @@ class Trainer:
             torch.compiler.reset()
             # Another shape is compiled anew; `dynamic=False` (2.13) would set this on every call.
             torch._dynamo.config.automatic_dynamic_shapes = False
-            options = {"guard_filter_fn": _on_arguments}
+            options = {"guard_filter_fn": on_arguments}
             self._mean_loss = torch.compile(mean_loss, fullgraph=True, options=options)
 
     def stage(self, x: np.ndarray, y: np.ndarray, masks: Masks | None) -> _Batch:
@@ -220,7 +220,7 @@ class Trainer:
         return canonical.copy(order="C")
 
 
-def _on_arguments(guards: Sequence[Any]) -> list[bool]:
+def on_arguments(guards: Sequence[Any]) -> list[bool]:
     """Choose the guards that a compiled step needs: nobody changes its layers or our globals."""
     without_modules = torch.compiler.skip_guard_on_all_nn_modules_unsafe(guards)
     without_globals = torch.compiler.skip_guard_on_globals_unsafe(guards)

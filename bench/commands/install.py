@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
-from ...backends import NAMES
+from ...backends import USUAL
 from ...models import InputError
 from ...models.synonyms import closest
 from ..environments import builds, machine, pythons
@@ -26,11 +26,11 @@ from ..printing import Screen, say
 
 
 def install_all(names: tuple[str, ...], console: Console, *, cuda: bool) -> int:
-    """Make the environments of `names`, or of every backend; return 1 if one cannot be made.
+    """Make the environments of `names`, or of the usual backends; return 1 if one cannot be made.
 
     It does not stop the others. Raises InputError.
     """
-    names = tuple(map(environment_of, names)) or NAMES
+    names = tuple(map(environment_of, names)) or USUAL
     failures = install(names, console, cuda=cuda)
     ready = [name for name in names if name not in failures]
     count = f"{len(ready)} of {len(names)} environments are ready: {', '.join(ready) or 'none'}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TaskID
 
-from ...backends import NAMES
+from ...backends import USUAL
 from ...datasets.dataset import Dataset
 from ...models import InputError
 from .. import workload
@@ -39,7 +39,7 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, shown: S
         work = plan.check(request, download_progress)
     for each in work:
         warn(workload.warnings(*each), console)
-    names = request.backends or NAMES
+    names = request.backends or USUAL
     backends = _find(names, request)
     if make_missing:
         backends = first.make_missing(request, work, backends, console, shown)

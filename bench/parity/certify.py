@@ -24,7 +24,7 @@ from time import monotonic, sleep
 import msgspec
 import psutil
 
-from ...backends import NAMES
+from ...backends import NAMES, source_folders
 from ...datasets.loading import cache_folder
 from ...models import sealed
 from ..environments import machine
@@ -132,9 +132,9 @@ def _adapter_hash(adapter: str) -> str:
     """A module of somebody's own is known by its package's version alone."""
     digest = hashlib.sha256()
     if adapter in NAMES:
-        folder = Path(str(files(f"{_ROOT}.backends") / "__init__.py")).parent
-        for source in sorted((folder / adapter).rglob("*.py")):
-            digest.update(source.read_bytes())
+        for folder in source_folders(adapter):
+            for source in sorted(folder.rglob("*.py")):
+                digest.update(source.read_bytes())
     else:
         digest.update(Path(adapter).read_bytes() if adapter.endswith(".py") else adapter.encode())
     return digest.hexdigest()

@@ -30,6 +30,8 @@ _COLOURS = {
     "paddle": "#009E73",
     "mxnet": "#56B4E9",
     "jax": "#E69F00",
+    "keras-jax": "#8F4F00",
+    "keras-torch": "#7A1F4B",
 }
 _OTHER_COLOURS = ["#8A8A8A", "#8C6D31", "#7B5EA7"]
 _SOLID = [1, 0]

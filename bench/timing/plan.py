@@ -184,5 +184,6 @@ def _rivals(kind: Rivals, adapter: str) -> tuple[str, ...]:
     folder = files(f"{_ROOT}.bench.rivals.{kind}")
     names = [file.name.removesuffix(".py") for file in folder.iterdir()]
     if kind == "native":
+        name = name.replace("-", "_")
         return (f"native.{name}",) if name in names else ()
     return tuple(f"peers.{each}" for each in sorted(names) if not each.startswith("__"))

@@ -22,7 +22,7 @@ def native(request: pytest.FixtureRequest) -> Any:
         pytest.skip("the loops written by hand are for the CPU")
     if backend not in backends.NAMES:
         pytest.skip("only our own backends have a loop written by hand")
-    return importlib.import_module(f"bakeoff.bench.rivals.native.{backend}")
+    return importlib.import_module(f"bakeoff.bench.rivals.native.{backend.replace('-', '_')}")
 
 
 # PyTorch 2.13 warns of itself where an LSTM breaks the graph in torch.compile.

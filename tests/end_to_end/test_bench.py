@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from end_to_end.conftest import Command
 
-from bakeoff.backends import NAMES
+from bakeoff.backends import USUAL
 
 
 def _bench(bakeoff: Command, *arguments: str) -> Any:
@@ -20,10 +20,10 @@ def _bench(bakeoff: Command, *arguments: str) -> Any:
 def test_every_backend_is_timed_and_certified(bakeoff: Command, mode: str) -> None:
     summary = _bench(bakeoff, "--mode", mode)
     timed = {m["backend"]: m for m in summary["measurements"]}
-    assert timed.keys() == set(NAMES)
+    assert timed.keys() == set(USUAL)
     refused = {name for name, m in timed.items() if m["status"] != "ok"}
     assert refused == ({"numpy"} if mode == "compiled" else set())
-    for name in set(NAMES) - refused:
+    for name in set(USUAL) - refused:
         m = timed[name]
         assert m["parity"]["verdict"] == "pass"
         # One thread was asked. MXNet's engine runs beside Python's thread; who uses more is marked.
@@ -32,14 +32,14 @@ def test_every_backend_is_timed_and_certified(bakeoff: Command, mode: str) -> No
         assert marked == (m["threads_used"] > 1.15), name
         assert m["samples_per_second"]["median"] > 500
         assert m["peak_rss_mb"] > 0
-    assert len(summary["comparisons"]) == len(NAMES) - len(refused) - 1
+    assert len(summary["comparisons"]) == len(USUAL) - len(refused) - 1
 
 
 def test_adapters_against_hand_written_loops(bakeoff: Command) -> None:
     summary = _bench(bakeoff, "--against-native")
     ratios = {c["subject"]: c["ratio"]["median"] for c in summary["comparisons"]}
-    assert ratios.keys() == set(NAMES)
-    assert {c["rival"] for c in summary["comparisons"]} == {f"native.{name}" for name in NAMES}
+    assert ratios.keys() == set(USUAL)
+    assert {c["rival"] for c in summary["comparisons"]} == {f"native.{name}" for name in USUAL}
     assert all(0.1 < ratio < 100 for ratio in ratios.values())  # the speed itself is no test's
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from end_to_end.conftest import Command
 
-from bakeoff.backends import NAMES
+from bakeoff.backends import USUAL
 from bakeoff.bench import workload
 from bakeoff.bench.training import checkpoint
 from conformance.parity import assert_all_parity, gamma
 
 _RESTART = Path(__file__).with_name("restart.toml")
-_PAIRS = list(permutations(NAMES, 2))
+_PAIRS = list(permutations(USUAL, 2))
 _PROCESSES = 2
 
 
@@ -40,7 +40,7 @@ def trained(
 
     train("whole", "numpy", "--dtype", "float64")
     with ThreadPoolExecutor(_PROCESSES) as pool:
-        list(pool.map(begin, NAMES))
+        list(pool.map(begin, USUAL))
         list(pool.map(end, _PAIRS))
     return bakeoff.folder
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from end_to_end.conftest import Command
 
-from bakeoff.backends import NAMES
+from bakeoff.backends import USUAL
 from bakeoff.datasets.dataset import open_dataset
 
 _HERE = Path(__file__).parent
@@ -18,7 +18,7 @@ _HERE = Path(__file__).parent
 
 def test_boston_linear_agrees_to_ten_digits(bakeoff: Command) -> None:
     rows = bakeoff.rows("boston-linear", "--dtype", "float64", "--seeds", 2)
-    assert {backend for _, backend in rows} == set(NAMES)
+    assert {backend for _, backend in rows} == set(USUAL)
     assert {row["status"] for row in rows.values()} == {"ok"}
     digits = {tuple(f"{v:.10g}" for v in row["metric"]["values"]) for row in rows.values()}
     assert len(digits) == 1
@@ -36,7 +36,7 @@ def test_full_batches_meet_the_closed_form(bakeoff: Command) -> None:
     x = np.column_stack([train.train.x, np.ones(len(train.train.x))])
     expected = np.linalg.lstsq(x, train.train.y, rcond=None)[0][:, 0]
     allowed = 100 * np.linalg.cond(x) ** 2 * np.finfo(np.float64).eps
-    for backend in NAMES:
+    for backend in USUAL:
         (job,) = jobs.glob(f"{backend}-*-0")
         weights = np.load(job / "weights.npz", allow_pickle=False)
         found = np.append(weights["output.weight"][0], weights["output.bias"])
@@ -51,7 +51,7 @@ def default_suite(
     return command.rows("--seeds", 1)
 
 
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize("backend", USUAL)
 @pytest.mark.parametrize("workload", ["boston-linear", "mnist-mlp", "mnist-lenet5"])
 def test_the_default_suite_learns_alike(
     default_suite: dict[tuple[str, str], Any], workload: str, backend: str
@@ -70,7 +70,7 @@ def test_the_default_suite_learns_alike(
 def test_lenet5_accuracies_lie_within_half_a_point(
     default_suite: dict[tuple[str, str], Any],
 ) -> None:
-    accuracies = [default_suite["mnist-lenet5", name]["metric"]["mean"] for name in NAMES]
+    accuracies = [default_suite["mnist-lenet5", name]["metric"]["mean"] for name in USUAL]
     assert max(accuracies) - min(accuracies) <= 0.005
     assert min(accuracies) > 0.94
 
@@ -79,7 +79,7 @@ def test_compiled_mode_trains_the_same_and_numpy_says_it_has_none(bakeoff: Comma
     arguments = ("run", "boston-linear", "--seeds", 1, "--epochs", 5, "--json")
     rows = json.loads(bakeoff(*arguments, "--mode", "eager,compiled").stdout)["rows"]
     by_mode = {(row["backend"], row["mode"]): row for row in rows}
-    for backend in NAMES[1:]:
+    for backend in USUAL[1:]:
         eager, compiled = (by_mode[backend, mode] for mode in ("eager", "compiled"))
         assert compiled["status"] == "ok", compiled["reason"]
         assert compiled["metric"]["mean"] == pytest.approx(eager["metric"]["mean"], rel=1e-5)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from end_to_end.conftest import Command
 
-from bakeoff.backends import NAMES
+from bakeoff.backends import USUAL
 
 _ROOT = Path(__file__).parents[2]
 _README = _ROOT / "README.md"
@@ -31,7 +31,7 @@ def test_the_workload_of_the_readme_runs_as_it_stands(bakeoff: Command) -> None:
     (bakeoff.folder / "my-net.toml").write_text(_block(_README, "toml"), encoding="utf-8")
     rows = bakeoff.rows("my-net.toml", "--seeds", 1)
     assert {row["status"] for row in rows.values()} == {"ok"}
-    assert {backend for _, backend in rows} == set(NAMES)
+    assert {backend for _, backend in rows} == set(USUAL)
 
 
 def test_the_adapter_of_the_example_runs_and_conforms(bakeoff: Command) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.backends import FRAMEWORKS, NAMES
+from bakeoff.backends import ENGINES, FRAMEWORKS, NAMES, package
 from bakeoff.bench.environments import requirements
 
 _ROOT = Path(__file__).parents[2]
@@ -168,13 +168,21 @@ def test_the_packages_that_are_installed_are_those_in_the_folders() -> None:
     assert listed == sorted({*folders, "bakeoff.conformance"})
 
 
+def _own(path: Path) -> set[str]:
+    """Return the frameworks of an adapter's file or of a loop by hand: what engines of Keras share
+    is of Keras alone.
+    """
+    if path.parent == _NATIVE:
+        return set(FRAMEWORKS.get(path.stem.replace("_", "-"), ()))
+    inside = ".".join(path.parent.parts[1:])
+    whose = [set(FRAMEWORKS[n]) for n in NAMES if f"{package(n)}.".startswith(f"{inside}.")]
+    return set.intersection(*whose) if path.parts[0] == "backends" and whose else set()
+
+
 @pytest.mark.parametrize("path", _FILES, ids=str)
 def test_a_framework_is_imported_in_its_own_files_alone(path: Path) -> None:
     """Its adapter's, and the loop written by hand."""
-    backend = path.parts[1] if path.parts[0] == "backends" else path.stem
-    has_own = path.parts[0] == "backends" or path.parent == _NATIVE
-    allowed = set(FRAMEWORKS.get(backend, ())) if has_own else set()
-    assert not _external(path) & (_FRAMEWORKS - allowed)
+    assert not _external(path) & (_FRAMEWORKS - _own(path))
 
 
 _PEERS = [
@@ -190,7 +198,7 @@ def test_a_peer_imports_numpy_and_its_own_library_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in _FILES if path.parent == _NATIVE], ids=str)
 def test_a_loop_by_hand_has_no_code_of_ours(path: Path) -> None:
-    assert _external(path) <= {*FRAMEWORKS.get(path.stem, ()), "numpy"}
+    assert _external(path) <= {*_own(path), "numpy"}
     assert not _modules(path)
 
 
@@ -231,7 +239,10 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 
 @pytest.mark.parametrize("backend", [*NAMES, "reference"])
 def test_every_backend_has_the_same_files(backend: str) -> None:
-    files = {path.stem for path in _FILES if path.parent == Path("backends", backend)}
+    """Those of an engine of Keras lie in its folder, or beside it."""
+    folder = Path("backends", *(package(backend) if backend in NAMES else backend).split("."))
+    folders = {folder, folder.parent if backend in ENGINES else folder}
+    files = {path.stem for path in _FILES if path.parent in folders}
     assert files >= {"__init__", "layers", "losses", "optimizers", "trainer"}
 
 

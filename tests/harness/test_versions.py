@@ -39,6 +39,9 @@ def _make(name: str) -> Path:
         ("torch@numpy-2.1.0", ("torch<=", "numpy==2.1.0", _MSGSPEC)),
         ("jax@0.7.2", ("jax==0.7.2", "jaxlib<=", "optax<=", "numpy<=", _MSGSPEC)),
         ("keras@3.11.3", ("keras==3.11.3", "tensorflow-cpu<=", "numpy<=", _MSGSPEC)),
+        ("keras-jax@3.11.3", ("keras==3.11.3", "jax<=", "jaxlib<=", "numpy<=", _MSGSPEC)),
+        ("keras-jax@jax-0.9.2", ("keras<=", "jax==0.9.2", "jaxlib<=", "numpy<=", _MSGSPEC)),
+        ("keras-torch@torch-2.11.0", ("keras<=", "torch==2.11.0", "numpy<=", _MSGSPEC)),
         ("keras@tensorflow-2.18.1", ("keras<=", "tensorflow-cpu==2.18.1", "numpy<=", _MSGSPEC)),
     ],
 )
@@ -69,9 +72,9 @@ def test_the_pinned_version_is_the_environment_of_the_backend(name: str) -> None
         ("jax@flax-0.1.0", "or jax@optax-VERSION"),
         ("numpy@msgspec-0.20.0", "is no version"),
         ("keras@2.15.0", "for keras 3.0 and newer"),
-        ("peers@1.0", "of numpy, torch, keras, paddle, mxnet, jax alone"),
-        ("torch-a@1.0", "of numpy, torch, keras, paddle, mxnet, jax alone"),
-        ("mine@1.0", "of numpy, torch, keras, paddle, mxnet, jax alone"),
+        ("peers@1.0", "of numpy, torch, keras, paddle, mxnet, jax, keras-jax, keras-torch alone"),
+        ("torch-a@1.0", "of numpy, torch, keras, paddle, mxnet, jax, keras-jax, keras-torch alone"),
+        ("mine@1.0", "of numpy, torch, keras, paddle, mxnet, jax, keras-jax, keras-torch alone"),
     ],
 )
 def test_what_is_no_version_is_one_line(bakeoff: Callable[..., Any], name: str, words: str) -> None:

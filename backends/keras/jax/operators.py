@@ -7,6 +7,7 @@ float32 whatever its inputs are.
 from __future__ import annotations
 
 import numpy as np
+from jax import numpy as jnp
 
 from ...contract import DType
 from ..formulas import conv_transpose, mean_absolute_error, padded_max_pool
@@ -23,3 +24,7 @@ ATTENTION_BY_SCORES: tuple[DType, ...] = ("float64",)
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
     return np.asarray(tensor)
+
+
+def pad(x: Tensor, widths: list[tuple[int, int]], value: float = 0.0) -> Tensor:
+    return jnp.pad(x, widths, constant_values=value)

@@ -6,7 +6,6 @@ of the formula too, in both precisions, its leaky_relu in float64 alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,7 +14,7 @@ import tensorflow as tf
 
 from ....models.shapes import Shape
 from ...contract import DType
-from ..lowered import Call, Pass, Tensor, borders, composed
+from ..lowered import Call, MeanLoss, Pass, Tensor, borders, composed
 
 BY_FORMULA: dict[DType, tuple[str, ...]] = {
     "float32": ("prelu", "gelu"),
@@ -28,7 +27,11 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.numpy()
 
 
-def mean_absolute_error(dtype: DType) -> Callable[[Tensor, Tensor], Tensor]:
+def pad(x: Tensor, widths: list[tuple[int, int]], value: float = 0.0) -> Tensor:
+    return tf.pad(x, widths, constant_values=value)
+
+
+def mean_absolute_error(dtype: DType) -> MeanLoss:
     return keras.losses.MeanAbsoluteError(dtype=dtype)
 
 
