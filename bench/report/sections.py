@@ -15,6 +15,7 @@ from .tables import Table
 _PHASES = {"train": "training", "infer": "inference"}
 _KINDS = {
     "backends": "Backends compared",
+    "engine": "Keras against its engines by themselves",
     "native": "Adapters against nets written by hand",
     "peers": "NumPy against libraries of pure Python",
 }

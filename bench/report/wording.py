@@ -179,7 +179,7 @@ def headline(
     finished = [row for row in rows if row.status == "ok"]
     speeds = [_speed(alike, comparisons, asked) for alike in fields(finished, asked)]
     sentences = ["; ".join(speeds or ["No backend finished"]) + _accuracy(facts, finished)]
-    sentences += _few_seeds(facts, [row for row, _ in ranking(rows)])
+    sentences += [*_of_engines(comparisons), *_few_seeds(facts, [r for r, _ in ranking(rows)])]
     return " ".join([*sentences, *_unfinished(rows, parts)])
 
 
@@ -233,8 +233,23 @@ def bench_headline(
                 where = execution(alike[0], [part for part in parts if part != "mode"])
                 where += [f"batch {batch:,}"] if several else []
                 speeds.append(_speed(alike, against, asked, where))
-    sentences = ["; ".join(speeds or ["Nothing was measured"]) + "."]
+    sentences = ["; ".join(speeds or ["Nothing was measured"]) + ".", *_of_engines(comparisons)]
     return " ".join([*sentences, *_unfinished(measurements, parts)])
+
+
+def _of_engines(comparisons: Sequence[Comparison]) -> list[str]:
+    """Say how fast Keras is beside its engines by themselves, at the slowest and the fastest."""
+    times: dict[str, list[Interval]] = {}
+    for c in comparisons:
+        if c.kind == "engine":
+            times.setdefault(f"{plain(c.subject)} {{}} as fast as {rival(c)}", []).append(c.ratio)
+    told = []
+    for pair, ratios in times.items():
+        medians = sorted(ratio.median for ratio in ratios)
+        ends = " to ".join(dict.fromkeys(map(formatting.ratio, (medians[0], medians[-1]))))
+        between = formatting.between(ratios[0]) if len(ratios) == 1 else ""
+        told.append(pair.format(f"{ends}{f' ({between})' if between else ''}"))
+    return [f"Keras beside its engines by themselves: {', '.join(told)}."] if told else []
 
 
 def _unfinished(entries: Sequence[Entry], parts: Sequence[str]) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from itertools import product
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from ...backends import ENGINES, framework
 from ..worker.records import Phase
 from .stats import Interval, Turns, bootstrap_ratio, turn_pairs, turn_ratio, verdict
 from .summary import Comparison, Entry, Measurement, Row, Summary, is_certified
@@ -87,30 +89,40 @@ def best_of_each(entries: Sequence[E]) -> list[tuple[E, Interval]]:
     return list(best.values())
 
 
-def against_fastest(
-    entries: Sequence[Entry], phase: Phase, batch_size: int
-) -> Iterator[Comparison]:
-    """Compare the fastest with the best of every other backend, fastest first."""
-    ranked = best_of_each(entries)
-    for rival, speed in ranked[1:]:
-        subject, fastest = ranked[0]
-        times = ratio(speed_of(subject), speed_of(rival))
-        yield Comparison(
-            kind="backends",
-            workload=subject.workload,
-            phase=phase,
-            batch_size=batch_size,
-            device=subject.device,
-            threads=subject.threads,
-            mode=subject.mode,
-            subject=subject.backend,
-            rival=rival.backend,
-            rival_mode=rival.mode,
-            ratio=times,
-            samples_per_second=fastest,
-            rival_samples_per_second=speed,
-            verdict=verdict(times),
-        )
+def compared(entries: Sequence[Entry], phase: Phase, batch_size: int) -> Iterator[Comparison]:
+    """Compare the fastest with the best of every other backend, fastest first; and Keras on an
+    engine with the engine by itself, in the same mode.
+    """
+    best = [entry for entry, _ in best_of_each(entries)]
+    for rival in best[1:]:
+        yield _comparison("backends", best[0], rival, phase, batch_size)
+    ranked = [entry for entry, _ in ranking(entries)]
+    for subject, rival in product(ranked, ranked):
+        engine = ENGINES.get(framework(subject.backend) or "")
+        if engine and engine == framework(rival.backend) and subject.mode == rival.mode:
+            yield _comparison("engine", subject, rival, phase, batch_size)
+
+
+def _comparison(
+    kind: Literal["backends", "engine"], subject: Entry, rival: Entry, phase: Phase, batch_size: int
+) -> Comparison:
+    times = ratio(speed_of(subject), speed_of(rival))
+    return Comparison(
+        kind=kind,
+        workload=subject.workload,
+        phase=phase,
+        batch_size=batch_size,
+        device=subject.device,
+        threads=subject.threads,
+        mode=subject.mode,
+        subject=subject.backend,
+        rival=rival.backend,
+        rival_mode=rival.mode,
+        ratio=times,
+        samples_per_second=subject.samples_per_second,
+        rival_samples_per_second=rival.samples_per_second,
+        verdict=verdict(times),
+    )
 
 
 def _execution(entry: Entry) -> str:

@@ -263,13 +263,13 @@ Entry = Row | Measurement
 class Comparison(Struct, frozen=True, kw_only=True):
     """Two speeds of one run: `ratio` is the samples/s of `subject` over that of `rival`.
 
-    `kind` is `backends`, `native` (an adapter over the same net written by hand) or `peers` (NumPy
-    over another library of pure Python). The verdict follows from the interval; without one it
-    is `not judged`. `rival_mode` is empty in an older summary, and of a rival by hand: its mode is
-    the subject's.
+    `kind` is `backends`, `engine` (Keras over its engine by itself), `native` (an adapter over the
+    same net written by hand) or `peers` (NumPy over another library of pure Python). The verdict
+    follows from the interval; without one it is `not judged`. `rival_mode` is empty in an older
+    summary, and of a rival by hand: its mode is the subject's.
     """
 
-    kind: Literal["backends", "native", "peers"]
+    kind: Literal["backends", "engine", "native", "peers"]
     workload: str
     phase: Phase
     batch_size: int

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import structs
 
-from ..results.speeds import Speed, against_fastest, fields, ratio
+from ..results.speeds import Speed, compared, fields, ratio
 from ..results.stats import bootstrap_median, by_process, verdict
 from ..results.summary import Comparison, Measurement
 from . import analysis
@@ -22,10 +22,10 @@ _LEAST_SIZES = 3  # that a line is fitted through
 def between_backends(
     measurements: Sequence[Measurement], asked: Sequence[str]
 ) -> Iterator[Comparison]:
-    """Compare the fastest with every other of the same work, in the modes `asked` for."""
+    """Compare those of the same work with each other, in the modes `asked` for."""
     for _, group in groupby(sorted(measurements, key=_work), key=_work):
         for alike in fields(list(group), asked):
-            yield from against_fastest(alike, alike[0].phase, alike[0].batch_size)
+            yield from compared(alike, alike[0].phase, alike[0].batch_size)
 
 
 def with_rival(race: Race, kind: Literal["native", "peers"]) -> Comparison | None:

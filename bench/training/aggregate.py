@@ -12,7 +12,7 @@ from ...backends.contract import Mode
 from ..environments.find import Backend
 from ..parity.certificate import Certificate
 from ..parity.digest import parity_of
-from ..results.speeds import against_fastest, fields
+from ..results.speeds import compared, fields
 from ..results.stats import UNBOUNDED, bootstrap_median, equivalence, mean_interval, metric_margin
 from ..results.summary import (
     SCHEMA_VERSION,
@@ -176,10 +176,10 @@ def _accuracy(row: Row, rows: list[Row]) -> RungResult:
 
 
 def _comparisons(spec: RunSpec, rows: list[Row]) -> Iterator[Comparison]:
-    """Compare the fastest row of each workload with every other that may be compared with it."""
+    """Compare the rows of each workload that may be compared with each other."""
     for facts in spec.workloads:
         for alike in fields([r for r in rows if r.workload == facts.name], spec.asked_modes):
-            yield from against_fastest(alike, "train", facts.batch_size)
+            yield from compared(alike, "train", facts.batch_size)
 
 
 def _worst(results: Sequence[JobResult]) -> tuple[Status, str | None]:

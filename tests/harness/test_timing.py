@@ -21,6 +21,7 @@ from msgspec import structs
 
 from bakeoff import models
 from bakeoff.backends.contract import Execution
+from bakeoff.bench.report import wording
 from bakeoff.bench.results import stats
 from bakeoff.bench.results.stats import Interval
 from bakeoff.bench.results.summary import Measurement
@@ -259,6 +260,27 @@ def test_in_best_the_faster_mode_of_each_backend_is_compared() -> None:
         ("b", "compiled", "a", "eager")
     )
     assert found.ratio.median == pytest.approx(7.0, rel=1e-3)
+
+
+def test_keras_is_compared_with_its_engine_by_itself_in_the_same_mode() -> None:
+    timed = [
+        _measurement("torch", 300.0),
+        _measurement("keras-torch", 100.0),
+        _measurement("keras-torch@3.11.3", 150.0),
+        _measurement("keras", 50.0, mode="compiled"),
+        _measurement("keras-jax", 200.0, mode="compiled"),
+        _measurement("jax", 40.0),
+    ]
+    found = [c for c in comparison.between_backends(timed, ["typical"]) if c.kind == "engine"]
+    ratios = {(c.subject, c.rival): c.ratio.median for c in found}
+    assert ratios == pytest.approx(
+        {("keras-torch", "torch"): 1 / 3, ("keras-torch@3.11.3", "torch"): 1 / 2}, rel=1e-3
+    )
+    headline = wording.bench_headline(timed, found, ["mode"], ["typical"])
+    told = headline.partition("Keras beside its engines by themselves: ")[2]
+    assert told.startswith("keras-torch@3.11.3 0.500x (0.4")
+    assert ") as fast as torch eager, keras-torch 0.333x (0.3" in told
+    assert "jax" not in told
 
 
 def test_the_overhead_is_what_does_not_grow_with_the_batch() -> None:
