@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from bakeoff.backends import NAMES
+
 _ROOT = Path(__file__).parents[2]
 BAKEOFF = Path(sys.executable).with_name("bakeoff")
 
@@ -57,7 +59,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def installed(environment: dict[str, str]) -> None:
-    subprocess.run([BAKEOFF, "install"], env=environment, check=True)
+    subprocess.run([BAKEOFF, "install", *NAMES], env=environment, check=True)
 
 
 @pytest.fixture
