@@ -159,8 +159,7 @@ def batch_norm(node: Node[layers.BatchNorm], dtype: DType) -> Lowered:
         momentum=1 - node.layer.momentum, epsilon=node.layer.epsilon, dtype=dtype
     )
     variables = places(module, node)
-    # A list that Keras keeps an eye on: torch.compile (2.13) does not take it as axes.
-    module._reduction_axes = tuple(module._reduction_axes)
+    _OPERATORS.make_moments_exact(module)
     return lambda x, run: module(x, training=run.training), variables
 
 

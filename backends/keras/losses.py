@@ -30,7 +30,7 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, dtype: DType) -> Mea
 
 
 def binary_cross_entropy(loss: losses.BinaryCrossEntropy, dtype: DType) -> MeanLoss:
-    return keras.losses.BinaryCrossentropy(from_logits=True, dtype=dtype)
+    return own("operators").binary_cross_entropy(dtype)
 
 
 LOSSES = lowering(losses.Loss, globals())

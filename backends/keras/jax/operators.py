@@ -6,12 +6,13 @@ float32 whatever its inputs are.
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from jax import numpy as jnp
 
 from ...contract import DType
 from ..formulas import conv_transpose, mean_absolute_error, padded_max_pool
-from ..lowered import Tensor
+from ..lowered import MeanLoss, Tensor
 from ..lowered import chain as grouped
 
 __all__ = ["conv_transpose", "grouped", "mean_absolute_error", "padded_max_pool"]
@@ -28,3 +29,11 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 
 def pad(x: Tensor, widths: list[tuple[int, int]], value: float = 0.0) -> Tensor:
     return jnp.pad(x, widths, constant_values=value)
+
+
+def binary_cross_entropy(dtype: DType) -> MeanLoss:
+    return keras.losses.BinaryCrossentropy(from_logits=True, dtype=dtype)
+
+
+def make_moments_exact(module: keras.layers.BatchNormalization) -> None:
+    """Nothing is to be done: they are."""

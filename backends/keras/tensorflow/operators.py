@@ -83,3 +83,11 @@ def _blockwise(module: Any) -> Call:
         return tf.concat([tf.nn.convolution(part, k, *options) for part, k in pairs], axis=-1)
 
     return call
+
+
+def binary_cross_entropy(dtype: DType) -> MeanLoss:
+    return keras.losses.BinaryCrossentropy(from_logits=True, dtype=dtype)
+
+
+def make_moments_exact(module: keras.layers.BatchNormalization) -> None:
+    """Nothing is to be done: they are."""

@@ -9,6 +9,7 @@ from itertools import chain as all_of
 
 import keras
 import numpy as np
+import torch
 from torch.nn import functional
 
 from ...contract import DType
@@ -26,6 +27,24 @@ ATTENTION_BY_SCORES: tuple[DType, ...] = ()
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
+
+
+def binary_cross_entropy(dtype: DType) -> MeanLoss:
+    """As Keras's own is: that asks for a GPU of Apple's first, which torch.compile cannot trace."""
+    return lambda y, z: functional.binary_cross_entropy_with_logits(z, y)
+
+
+def make_moments_exact(module: keras.layers.BatchNormalization) -> None:
+    """Keras (3.15) takes E[x²] - E[x]² for the variance, by a list that breaks torch.compile's
+    graph.
+    """
+    axes = tuple(module._reduction_axes)
+
+    def moments(x: Tensor, mask: None) -> tuple[Tensor, Tensor]:
+        var, mean = torch.var_mean(x, axes, correction=0)
+        return mean, var
+
+    module._moments = moments
 
 
 def pad(x: Tensor, widths: list[tuple[int, int]], value: float = 0.0) -> Tensor:

@@ -49,6 +49,9 @@ class Trainer:
             torch._dynamo.config.automatic_dynamic_shapes = False
             # Dynamo would trace how Keras (3.15) looks a type up, and warn of its cache.
             torch.compiler.assume_constant_result(dtypes._lattice_result_type)
+            # A layer that builds itself in its first call would break the graph behind it.
+            with torch.no_grad():
+                network.predict(self._tensor(np.zeros((1, *model.input), self._dtype)))
             options = {"guard_filter_fn": on_arguments}
             self._mean_loss = torch.compile(mean_loss, fullgraph=True, options=options)
 
