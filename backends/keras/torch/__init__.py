@@ -74,7 +74,9 @@ def preload(mode: Mode) -> None:
     """Import what PyTorch does, and what Keras does at its first optimizer there."""
     engine.preload(mode)
     if mode == "compiled":
-        import_those_there(["pytest", "_pytest.raises"])  # which Dynamo (2.13) looks at, if pytest is there
+        import_those_there(
+            ["pytest", "_pytest.raises"]
+        )  # which Dynamo (2.13) looks at, if pytest is there
     package = native_optimizers
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
