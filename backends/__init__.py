@@ -36,12 +36,9 @@ FRAMEWORKS = {  # backend -> the modules that it is made of
     "keras-torch": ("keras", "torch"),
 }
 NAMES = tuple(FRAMEWORKS)
-ENGINES = {  # of Keras -> the backend that the engine is by itself, if it is one of ours
-    "keras": None,
-    "keras-jax": "jax",
-    "keras-torch": "torch",
-}
-USUAL = tuple(name for name in NAMES if not ENGINES.get(name))  # those of a run that names none
+ENGINES = {"keras-jax": "jax", "keras-torch": "torch"}  # Keras's -> the same by itself
+USUAL = tuple(name for name in NAMES if name not in ENGINES)  # those of a run that names none
+_PACKAGES = {"keras": "keras.tensorflow", "keras-jax": "keras.jax", "keras-torch": "keras.torch"}
 
 
 def framework(name: str) -> str | None:
@@ -54,7 +51,7 @@ def framework(name: str) -> str | None:
 
 def package(backend: str) -> str:
     """Return the package of one of ours, by its name in this one: an engine's is in Keras's."""
-    return f"keras.{FRAMEWORKS[backend][1]}" if backend in ENGINES else backend
+    return _PACKAGES.get(backend, backend)
 
 
 def source_folders(backend: str) -> list[Path]:

@@ -32,6 +32,9 @@ def test_activations_loss_and_gradients(
 
 @pytest.mark.parametrize("case", _COMPOSED)
 def test_at_kinks_and_behind_reshapes(adapter: Adapter, case: Case, mode: str) -> None:
+    is_traced = adapter.__name__.endswith(".keras.torch") and mode == "compiled"
+    if is_traced and sum(1 for _ in case.model.walk()) > 100:
+        pytest.skip("torch.compile takes minutes to trace Keras's calls of so many layers")
     _assert_derivatives(adapter, case, "float32", mode)
 
 

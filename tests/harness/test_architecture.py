@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.backends import ENGINES, FRAMEWORKS, NAMES, package
+from bakeoff.backends import FRAMEWORKS, NAMES, package
 from bakeoff.bench.environments import requirements
 
 _ROOT = Path(__file__).parents[2]
@@ -241,7 +241,7 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 def test_every_backend_has_the_same_files(backend: str) -> None:
     """Those of an engine of Keras lie in its folder, or beside it."""
     folder = Path("backends", *(package(backend) if backend in NAMES else backend).split("."))
-    folders = {folder, folder.parent if backend in ENGINES else folder}
+    folders = {folder, *([folder.parent] if "." in package(backend) else [])}
     files = {path.stem for path in _FILES if path.parent in folders}
     assert files >= {"__init__", "layers", "losses", "optimizers", "trainer"}
 

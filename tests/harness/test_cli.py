@@ -276,7 +276,7 @@ def test_numpy_is_shown_before_the_others_are_made(
         raise install.InstallError("no network")
 
     monkeypatch.setattr(install, "install", fail)
-    for name in backends.NAMES[1:]:
+    for name in backends.USUAL[1:]:
         monkeypatch.setitem(backends.FRAMEWORKS, name, ("a_framework_that_is_not_there",))
     out = bakeoff("run", workload, "--install", "--seeds", 2, "--output", "out").out
     look, made, ran = (out.index(words) for words in ("first look", "making jax", "run folder"))
