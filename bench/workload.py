@@ -16,9 +16,9 @@ from .. import models
 from ..datasets import csv
 from ..datasets.catalogue import placed, table_name
 from ..datasets.dataset import Dataset
-from ..models import InputError, Model
-from ..models.building import settle, to_toml
-from ..models.layers import Name
+from ..models import InputError, Model, Node
+from ..models.building import in_words, layer_in_words, settle, to_toml
+from ..models.layers import Layer, Name
 from ..models.losses import BinaryCrossEntropy
 from ..models.shapes import Finite, PositiveInt, Shape, show
 from ..models.synonyms import closest
@@ -176,26 +176,43 @@ def warnings(workload: Workload, dataset: Dataset) -> list[str]:
 
 def facts(workload: Workload, dataset: Dataset) -> WorkloadFacts:
     """Return what a summary says of a workload."""
-    cost = workload.model.cost
     return WorkloadFacts(
         name=workload.name,
         description=workload.description,
-        model=workload.model.name,
         dataset=workload.dataset,
         dataset_sha256=dataset.sha256,
         dataset_size=" / ".join(
             f"{len(split.x):,}" for split in (dataset.train, dataset.validation, dataset.test)
         ),
-        parameters=cost.parameters,
-        training_flops=cost.training_flops,
         batch_size=workload.batch_size,
         epochs=workload.epochs,
         metric=workload.metric,
         lower_is_better=workload.metric in LOWER_IS_BETTER,
         target=workload.target,
-        model_sha256=model_sha256(workload.model),
         warnings=warnings(workload, dataset),
+        caveats=dataset.card.caveats,
+        **facts_of(workload.model),
     )
+
+
+def facts_of(model: Model) -> dict[str, Any]:
+    """Return what `WorkloadFacts` say of a model, by field."""
+    cost = model.cost
+    return {
+        "model": model.name,
+        "parameters": cost.parameters,
+        "training_flops": cost.training_flops,
+        "model_sha256": model_sha256(model),
+        "layers": [_in_a_line(node) for node in model.walk()],
+        "loss": in_words(model.loss),
+        "optimizer": in_words(model.optimizer),
+    }
+
+
+def _in_a_line(node: Node[Layer]) -> str:
+    parameters = models.cost(node).parameters
+    counted = f", {parameters:,} parameters" if parameters else ""
+    return f"{node.key}: {layer_in_words(node.layer)}: {show(node.output_shape)}{counted}"
 
 
 def model_sha256(model: Model) -> str:

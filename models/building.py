@@ -37,6 +37,29 @@ def to_toml(spec: Struct) -> str:
     return msgspec.toml.encode(_without_defaults(spec)).decode()
 
 
+def in_words(spec: Struct) -> str:
+    """Return a loss or an optimizer in words: `sgd learning_rate=0.5 momentum=0.875`."""
+    return _worded(msgspec.to_builtins(spec))
+
+
+def layer_in_words(layer: Struct) -> str:
+    """Return a layer likewise, without its name, the layers inside it, and what is a default."""
+    said = _without_defaults(layer)
+    own = {name: value for name, value in said.items() if name not in ("name", "body", "shortcut")}
+    return _worded(own)
+
+
+def _worded(said: dict[str, Any]) -> str:
+    words = [said["type"]]
+    for name, value in said.items():
+        if isinstance(value, dict):
+            words.append(f"{name}=({_worded(value)})")
+        elif value is not None and name != "type":
+            shown = f"{value:g}" if isinstance(value, int | float) else value
+            words.append(f"{name}={shown}")
+    return " ".join(words)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()

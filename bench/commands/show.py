@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-from msgspec import Struct
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +13,7 @@ from ... import models
 from ...datasets import CARDS
 from ...datasets.dataset import Card
 from ...models import InputError, Model, Node, cost
+from ...models.building import in_words
 from ...models.layers import Layer
 from ...models.shapes import show
 from ...models.synonyms import closest
@@ -80,19 +79,8 @@ def _print_model(model: Model, console: Console) -> None:
     console.print("\n".join(lines), markup=False, highlight=False)
     console.print(table)
     for what, spec in (("loss", model.loss), ("optimizer", model.optimizer)):
-        console.print(f"{what} {_words(spec)}", markup=False, highlight=False)
+        console.print(f"{what} {in_words(spec)}", markup=False, highlight=False)
     warn(model.warnings, console)
-
-
-def _words(spec: Struct) -> str:
-    """Return a loss or an optimizer in words: `sgd learning_rate=0.5 momentum=0.875`."""
-    words = [str(spec.__struct_config__.tag)]
-    for name, value in msgspec.structs.asdict(spec).items():
-        if isinstance(value, Struct):
-            words.append(f"{name}=({_words(value)})")
-        elif value is not None:
-            words.append(f"{name}={value:g}")
-    return " ".join(words)
 
 
 def _layer_row(node: Node[Layer]) -> list[str]:

@@ -1,9 +1,10 @@
 """Reports: one `Summary`, rendered for a terminal, a pull request, a browser and as a picture.
 
 `wording`, `formatting`, `context` and `tables` decide what is said, once, and `sections` in which
-order; `terminal`, `markdown`, `page` (with `page.html.j2`, `report.css`, `report.js`) and `charts`
-(with `chart_data` and `chart_kinds`) only lay it out, as does `fragment`, for a notebook. Nothing
-here reads another file, so an old summary can be reported anew.
+order; `overview` sets the speeds of all sections side by side. `terminal`, `markdown`, `page` (with
+`page.html.j2`, `report.css`, `report.js`) and `charts` (with `chart_data` and `chart_kinds`) only
+lay it out, as does `fragment`, for a notebook. Nothing here reads another file, so an old summary
+can be reported anew.
 The libraries for charts and pages are imported when a report is written, not before.
 """
 

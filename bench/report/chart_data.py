@@ -95,6 +95,30 @@ def _metric(
     return chart_kinds.curves(series, data, axes, y, title)
 
 
+def to_target(section: Section, series: Sequence[Series]) -> Iterator[Panel]:
+    """Yield the chart of the test metric over the time to the target, if any seed reached it."""
+    facts = section.workload
+    rows = [(label, e) for label, e in section.entries if isinstance(e, Row) and e.metric]
+    data: Data = [
+        {"series": label, "seconds": times.mean, "soonest": times.low, "latest": times.high,
+         "value": row.metric.mean, "low": row.metric.low, "high": row.metric.high,
+         "reached": f"{sum(v is not None for v in times.values)} of {len(times.values)} seeds"}
+        for label, row in rows
+        if row.metric and (times := row.seconds_to_target) and times.mean is not None
+    ]  # fmt: skip
+    if not data or facts.target is None:
+        return
+    lacking = [label for label, _ in rows if label not in {entry["series"] for entry in data}]
+    target = formatting.metric_value(facts.metric, facts.target)
+    caption = f"{target} was not reached by {wording.listing(lacking)}" if lacking else ""
+    logarithmic = chart_kinds.spans([entry["seconds"] for entry in data], 10)
+    x_title = f"seconds to {target}" + (" (log scale)" if logarithmic else "")
+    x = chart_kinds.x_axis("seconds", x_title, logarithmic=logarithmic, padding=10)
+    y = chart_kinds.y_axis(logarithmic=False, percentage=formatting.is_percentage(facts.metric))
+    title = f"{section.name}: test {wording.plain(facts.metric)}"
+    yield chart_kinds.scatter(data, series, x, y, _captioned(title, caption))
+
+
 def _thinned(
     curves: Sequence[tuple[str, Sequence[P]]],
     value: Callable[[P], float],

@@ -61,10 +61,13 @@ def curves(
     return Panel(drawing, axes, zooms=True)
 
 
-def x_axis(field: str, title: str, *, ticks: int = _TICKS, logarithmic: bool = False) -> alt.X:
+def x_axis(
+    field: str, title: str, *, ticks: int = _TICKS, logarithmic: bool = False, padding: int = 0
+) -> alt.X:
     """Return the x channel of a field."""
     axis = alt.Axis(tickCount=ticks, grid=False, format=",~r")
-    scale = alt.Scale(type="log" if logarithmic else "linear", nice=False)
+    room = {"padding": padding} if padding else {}
+    scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, **room)  # type: ignore[arg-type]
     return alt.X(f"{field}:Q", title=title, axis=axis, scale=scale)
 
 
@@ -110,6 +113,28 @@ def by_batch_size(data: Data, series: Sequence[Series]) -> Panel:
         tooltip=[*_tooltip("batch", "value", "low", "high"), "parity:N"],
     )
     return Panel(drawing, zooms=True)
+
+
+def scatter(
+    data: Data, series: Sequence[Series], x: alt.X, y: alt.Y, title: str | alt.TitleParams
+) -> Panel:
+    """Draw a point per series, with the intervals of both of its values."""
+    rule = alt.Chart().mark_rule(opacity=0.5)
+    intervals = {
+        "soonest": rule.encode(y=y, x=alt.X("soonest:Q"), x2="latest:Q"),
+        "low": rule.encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
+    }
+    drawing = alt.layer(
+        *(drawn for end, drawn in intervals.items() if any(e[end] is not None for e in data)),
+        alt.Chart().mark_point(filled=True, size=90, opacity=1).encode(x=x, y=y),
+        data=alt.InlineData(values=data),
+        title=title,
+        height=_HEIGHT,
+    ).encode(
+        color=_colour(series),
+        tooltip=[*_tooltip("seconds", "soonest", "latest", "value", "low", "high"), "reached:N"],
+    )
+    return Panel(drawing)
 
 
 def bars(data: Data, series: Sequence[Series], title: str, unit: str) -> Panel:

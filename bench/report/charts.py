@@ -17,7 +17,7 @@ from msgspec import Struct
 from ...backends import framework
 from ..results.summary import Entry, Summary
 from . import wording
-from .chart_data import panels
+from .chart_data import panels, to_target
 from .chart_kinds import Drawing, Panel, Series
 from .sections import Section, sections
 
@@ -67,6 +67,13 @@ def plots(parts: Sequence[Section]) -> list[Plot]:
         Plot(series, [_interactive(panel) for panel in panels(section, series)])
         for section, series in zip(parts, _series(parts), strict=True)
     ]
+
+
+def overview(parts: Sequence[Section]) -> Plot:
+    """Return the charts of the page's first screen: accuracy over the time to the target."""
+    series = list({line.label: line for line in chain(*_series(parts))}.values())
+    panels = (panel for section in parts for panel in to_target(section, series))
+    return Plot(series, [_interactive(panel) for panel in panels])
 
 
 def _finished(chart: alt.TopLevelMixin) -> dict[str, Any]:

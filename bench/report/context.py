@@ -20,8 +20,10 @@ def of_run(facts: WorkloadFacts, rows: Sequence[Row], parts: Sequence[str]) -> d
         "batch": f"{facts.batch_size:,}",
         "epochs": f"{facts.epochs:,}",
         "metric": f"{wording.plain(facts.metric)}, {better} is better{target}",
+        **_terms(facts),
         "seeds": ", ".join(str(seeds) for seeds in sorted({row.seeds for row in rows})),
         "execution": _shared(rows, parts),
+        "data caveats": wording.plain(facts.caveats),
     }
     return {name: value for name, value in facts_by_name.items() if value}
 
@@ -37,10 +39,16 @@ def of_benchmark(
         "parameters": f"{facts.parameters:,}",
         "training cost": _cost(facts),
         "batch": ", ".join(f"{size:,}" for size in sizes),
+        **_terms(facts),
         "processes": ", ".join(str(n) for n in sorted({m.processes for m in measurements})),
         "execution": _shared(measurements, parts),
+        "data caveats": wording.plain(facts.caveats),
     }
     return {name: value for name, value in facts_by_name.items() if value}
+
+
+def _terms(facts: WorkloadFacts) -> dict[str, str]:
+    return {"loss": wording.plain(facts.loss), "optimizer": wording.plain(facts.optimizer)}
 
 
 def _shared(entries: Sequence[Entry], parts: Sequence[str]) -> str:
@@ -103,12 +111,31 @@ def versions(summary: Summary) -> dict[str, str]:
 
 def settings(summary: Summary) -> dict[str, str]:
     """Return how each framework was set, and its environment variables, by its label."""
-    parts = wording.varying(summary.entries)
+    found = _pairs(summary.entries, wording.varying(summary.entries))
+    return {label: "; ".join(pairs) for label, pairs in found.items() if pairs}
+
+
+def environments(entries: Sequence[Entry], parts: Sequence[str]) -> dict[str, str]:
+    """Return in what the environments of backends differ, by label, and what is alike in all."""
+    ran = [entry for entry in entries if entry.framework_version]
+    versions = {
+        wording.label(e, parts): wording.plain(f"version {e.framework_version}") for e in ran
+    }
+    said = {label: [versions[label], *pairs] for label, pairs in _pairs(ran, parts).items()}
+    alike = set.intersection(*map(set, said.values())) if len(said) > 1 else set()
+    differing = {
+        label: "; ".join(pair for pair in pairs if pair not in alike)
+        for label, pairs in said.items()
+    }
+    return differing | ({"all of them": "; ".join(sorted(alike))} if alike else {})
+
+
+def _pairs(entries: Sequence[Entry], parts: Sequence[str]) -> dict[str, list[str]]:
     by_label: dict[str, dict[str, None]] = {}
-    for entry in summary.entries:
+    for entry in entries:
         variables = entry.environment if isinstance(entry, Measurement) else {}
         pairs = [f"{name}={value}" for name, value in {**entry.settings, **variables}.items()]
         by_label.setdefault(wording.label(entry, parts), {}).update(
             dict.fromkeys(map(wording.plain, pairs))
         )
-    return {label: "; ".join(pairs) for label, pairs in by_label.items() if pairs}
+    return {label: list(pairs) for label, pairs in by_label.items()}

@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..results.summary import Summary
-from . import charts, context, tables, wording
+from . import charts, context, overview, tables, wording
 from .sections import sections
 
 
@@ -19,16 +19,18 @@ def render(summary: Summary, vega: str = "") -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     parts = sections(summary)
-    plots = charts.plots(parts)
+    plots = [charts.overview(parts), *charts.plots(parts)]
+    first = overview.of(parts)
     return environment.from_string(_read("page.html.j2")).render(
         sections=parts,
+        overview=first,
+        lines=_json(first.data if first else []),
         plots=plots,
         charts=_json([plot.panels for plot in plots]),
         has_curves=bool(summary.rows),
         peaks=tables.of_peaks(summary),
         machine=context.machine(summary),
         versions=context.versions(summary),
-        settings=context.settings(summary),
         command=wording.plain(summary.command),
         created=wording.plain(summary.created),
         caveat=wording.caveat(summary),

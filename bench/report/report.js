@@ -1,5 +1,10 @@
-// What a reader may do: hide a backend, choose the axis of the curves, sort and download a table.
+// What a reader may do: hide a backend, choose with which one others are compared and the axis of the
+// curves, sort and download a table. What is chosen stands in the address, to be sent to others.
 
+const lines = JSON.parse(document.getElementById("lines").textContent);
+const matrix = document.getElementById("matrix");
+const base = document.getElementById("with");
+const state = {hide: new Set(), with: "", by: "step", at: ""};
 const charts = JSON.parse(document.getElementById("charts").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const places = [...document.querySelectorAll(".chart")];
@@ -17,29 +22,106 @@ function colours() {
   };
 }
 
-function hidden(section) {
-  const buttons = document.querySelectorAll(`section[data-section="${section}"] [aria-pressed="false"]`);
-  return [...buttons].map(button => button.dataset.series);
+// An address without choices is the mere name of a place, as one that was written by hand.
+function read() {
+  const said = location.hash.slice(1), chosen = new URLSearchParams(said);
+  state.hide = new Set(chosen.getAll("hide"));
+  state.with = lines.some(line => line.label === chosen.get("with")) ? chosen.get("with") : "";
+  state.by = chosen.get("by") === "seconds" ? "seconds" : "step";
+  state.at = chosen.get("at") ?? (said.includes("=") ? "" : decodeURIComponent(said));
+}
+
+function write() {
+  const chosen = new URLSearchParams([...state.hide].map(label => ["hide", label]));
+  for (const name of ["with", "at"]) if (state[name]) chosen.set(name, state[name]);
+  if (state.by !== "step") chosen.set("by", state.by);
+  history.replaceState(null, "", `#${chosen}`);
+}
+
+function go() {
+  const place = document.getElementById(state.at);
+  for (let folded = place?.closest("details"); folded; folded = folded.parentElement.closest("details")) folded.open = true;
+  place?.scrollIntoView();
+}
+
+function isShown(line) {
+  return !state.hide.has(line.label);
+}
+
+// As in the tables: three digits.
+function ratio(value) {
+  const exponent = Number(value.toExponential(2).split("e")[1]);
+  if (exponent < -4 || exponent >= 9) return `${value.toExponential(2)}x`;
+  const digits = Math.max(2 - exponent, 0), options = {minimumFractionDigits: digits, maximumFractionDigits: digits};
+  return `${Number(value.toPrecision(3)).toLocaleString("en", options)}x`;
+}
+
+function compareCell(cell, speed, other) {
+  if (speed === null) return;
+  const times = other > 0 ? speed / other : undefined;
+  cell.firstElementChild.textContent = times === undefined ? "\u2013" : ratio(times);
+  cell.classList.toggle("best", times === 1);
+  if (times === undefined) delete cell.dataset.value;
+  else cell.dataset.value = times;
+}
+
+function compareLines() {
+  const against = state.with ? lines.filter(line => line.label === state.with) : lines.filter(isShown);
+  const others = lines[0].speeds.map((_, i) => Math.max(...against.map(line => line.speeds[i] ?? 0)));
+  for (const row of matrix.tBodies[0].rows) {
+    const line = lines[row.dataset.line];
+    row.hidden = !isShown(line);
+    line.speeds.forEach((speed, i) => compareCell(row.cells[i + 1], speed, others[i]));
+  }
+  document.getElementById("base").textContent = state.with || "the fastest shown";
+  base.value = state.with;
+  for (const note of document.querySelectorAll("[data-mixed]")) {
+    note.hidden = new Set(lines.filter(isShown).map(line => line.filters[note.dataset.mixed])).size < 2;
+  }
+}
+
+function linesOf({filter, value}) {
+  return lines.filter(line => line.filters[filter] === value);
+}
+
+function show() {
+  for (const button of document.querySelectorAll("[data-series]")) {
+    button.setAttribute("aria-pressed", !state.hide.has(button.dataset.series));
+  }
+  for (const button of document.querySelectorAll("[data-filter]")) {
+    button.setAttribute("aria-pressed", linesOf(button.dataset).some(isShown));
+  }
+  for (const choice of document.querySelectorAll("[name=by]")) choice.checked = choice.value === state.by;
+  if (matrix) compareLines();
+}
+
+function change(changes) {
+  Object.assign(state, changes);
+  show();
+  write();
 }
 
 async function draw(place) {
   const {section, panel} = place.dataset;
   const spec = structuredClone(charts[section][panel]);
-  const by = document.querySelector("[name=by]:checked")?.value;
-  spec.encoding.x = spec.usermeta.x[by] ?? spec.encoding.x;
-  spec.params[0].value = hidden(section);
+  spec.encoding.x = spec.usermeta.x[state.by] ?? spec.encoding.x;
+  spec.params[0].value = [...state.hide];
   drawn.get(place)?.finalize();
   const actions = {export: true, source: false, compiled: false, editor: false};
   const tooltip = {theme: dark.matches ? "dark" : "light"};
   drawn.set(place, await vegaEmbed(place, spec, {config: colours(), actions, tooltip, renderer: "svg", ast: true}));
 }
 
+function hide(labels, isHidden) {
+  const hidden = new Set(state.hide);
+  for (const label of labels) isHidden ? hidden.add(label) : hidden.delete(label);
+  change({hide: hidden});
+  for (const {view} of drawn.values()) view.signal("hidden", [...hidden]).runAsync();
+}
+
 function toggle(button) {
-  button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
-  const {section} = button.closest("section").dataset;
-  for (const place of places.filter(place => place.dataset.section === section)) {
-    drawn.get(place)?.view.signal("hidden", hidden(section)).runAsync();
-  }
+  const labels = button.dataset.series ? [button.dataset.series] : linesOf(button.dataset).map(line => line.label);
+  hide(labels, button.getAttribute("aria-pressed") === "true");
 }
 
 // Numbers as numbers, what is missing last.
@@ -68,7 +150,7 @@ function titles(table) {
 
 // A column of intervals becomes three; a column of numbers holds no text but where it has no number.
 function records(table) {
-  const rows = [...table.tBodies[0].rows];
+  const rows = [...table.tBodies[0].rows].filter(row => !row.hidden);
   const columns = titles(table).map((title, i) => ({
     title, i,
     isNumber: rows.some(row => row.cells[i].dataset.value !== undefined),
@@ -98,16 +180,37 @@ function download(table, format) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+function begin() {
+  read();
+  show();
+  drawAll();
+  if (state.at) go();
+}
+
 function drawAll() {
   if (typeof vegaEmbed !== "undefined") places.forEach(draw);
 }
 
-for (const button of document.querySelectorAll("[data-series]")) button.onclick = () => toggle(button);
-for (const heading of document.querySelectorAll("thead th")) heading.firstElementChild.onclick = () => sort(heading);
+for (const button of document.querySelectorAll("[data-series], [data-filter]")) button.onclick = () => toggle(button);
+for (const heading of document.querySelectorAll("thead th")) heading.querySelector("button").onclick = () => sort(heading);
+for (const link of document.querySelectorAll('a[href^="#"]')) {
+  link.onclick = event => {
+    event.preventDefault();
+    change({at: link.hash.slice(1)});
+    go();
+  };
+}
 for (const button of document.querySelectorAll("[data-download]")) {
   const table = button.closest(".results").querySelector("table");
   button.onclick = () => download(table, button.dataset.download);
 }
-for (const choice of document.querySelectorAll("[name=by]")) choice.onchange = drawAll;
+for (const choice of document.querySelectorAll("[name=by]")) {
+  choice.onchange = () => {
+    change({by: choice.value});
+    drawAll();
+  };
+}
+if (base) base.onchange = () => change({with: base.value});
 dark.addEventListener("change", drawAll);
-drawAll();
+window.addEventListener("hashchange", begin);
+begin();

@@ -4,6 +4,7 @@ and phase of a benchmark.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
@@ -33,7 +34,7 @@ class Section(Struct, frozen=True, kw_only=True):
     """All that is said about one workload, in one phase if it is a benchmark's.
 
     `entries` are its rows or measurements by label. `brief` has the essential columns of the
-    results, which are the first of `tables`.
+    results, which are the first of `tables`. `environments` say in what those of backends differ.
     """
 
     name: str
@@ -45,6 +46,12 @@ class Section(Struct, frozen=True, kw_only=True):
     brief: Table
     tables: list[Table]
     problems: list[Problem]
+    environments: dict[str, str]
+
+    @property
+    def anchor(self) -> str:
+        """What a link to it names."""
+        return "section-" + re.sub(r"\W+", "-", self.name)
 
 
 def sections(summary: Summary) -> list[Section]:
@@ -80,6 +87,7 @@ def _of_rows(summary: Summary, facts: WorkloadFacts, parts: Sequence[str]) -> It
             *_comparisons(compared),
         ),
         problems=[*_warnings(facts), *_problems(ranked, parts)],
+        environments=context.environments(rows, parts),
     )
 
 
@@ -108,6 +116,7 @@ def _of_measurements(
                 tables.of_certificates(measured, parts),
             ),
             problems=[*_warnings(facts), *_problems(measured, parts)],
+            environments=context.environments(measured, parts),
         )
 
 
@@ -131,6 +140,7 @@ def _against_rivals(
         tables=_present(*_comparisons(compared), tables.of_certificates(measured, parts))
         or [brief],
         problems=[*_warnings(facts), *_problems(measured, parts)],
+        environments=context.environments(measured, parts),
     )
 
 

@@ -289,7 +289,9 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
     """What was trained: enough to read a row without opening the run.
 
     `model_sha256` is of all that the model says beside names and defaults; empty if not known.
-    `warnings` say what the model computes that is hardly meant.
+    `warnings` say what the model computes that is hardly meant. `layers` are in the order in which
+    they are computed, `loss` and `optimizer`, with its schedule, in words; `caveats` are those of
+    the data. All of these are empty in an older summary.
     """
 
     name: str
@@ -307,6 +309,10 @@ class WorkloadFacts(Struct, frozen=True, kw_only=True):
     target: float | None = None
     model_sha256: str = ""
     warnings: list[str] = []
+    layers: list[str] = []
+    loss: str = ""
+    optimizer: str = ""
+    caveats: str = ""
 
 
 class Summary(Struct, frozen=True, kw_only=True):

@@ -75,7 +75,6 @@ def _of_workload(work: workload.Workload, dataset: Dataset) -> TimedWork:
 
 def _of_model(model: Model) -> TimedWork:
     x, y = draw(model, min(_samples(model), 2 * _BATCH), step=0)
-    cost = model.cost
     return TimedWork(
         name=model.name,
         model=model,
@@ -85,18 +84,15 @@ def _of_model(model: Model) -> TimedWork:
         facts=WorkloadFacts(
             name=model.name,
             description=model.description,
-            model=model.name,
             dataset="random data",
             dataset_sha256="",
             dataset_size="",
-            parameters=cost.parameters,
-            training_flops=cost.training_flops,
             batch_size=_BATCH,
             epochs=0,
             metric="",
             lower_is_better=False,
-            model_sha256=workload.model_sha256(model),
             warnings=[f"{model.name}: {line}" for line in model.warnings],
+            **workload.facts_of(model),
         ),
         probe=probes.of_model(model, _PROBE_STEPS),
     )

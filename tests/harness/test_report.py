@@ -66,11 +66,13 @@ class _Page(HTMLParser):
         self.scripts: list[str] = []
         self.text: list[str] = []
         self.links: list[str] = []
+        self.places: list[str] = []
         self._inside: str | None = None
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._inside = tag if tag in ("script", "style") else None
+        self.places += [str(value) for name, value in attrs if name == "id"]
         self.links += [str(value) for name, value in attrs if name in ("src", "href", "srcset")]
         if tag == "script":
             self.scripts.append("")
@@ -87,8 +89,8 @@ class _Page(HTMLParser):
 
 def test_the_page_shows_markup_in_names_as_text_and_asks_for_nothing(mixed: Summary) -> None:
     page = _Page(html.render(mixed))
-    assert page.links == []
-    assert len(page.scripts) == 3  # Vega, the data, our own
+    assert {f"#{place}" for place in page.places} >= set(page.links)
+    assert len(page.scripts) == 4  # Vega, the charts, the overview, our own
     assert not any(script.startswith("alert") for script in page.scripts)
     shown = " ".join(" ".join(page.text).split())
     assert "failed because </script><script>alert(1)</script> | a *b*" in shown
@@ -105,8 +107,9 @@ def _panels(summary: Summary) -> list[list[dict[str, Any]]]:
 
 def test_the_charts_of_the_page_are_data(mixed: Summary) -> None:
     drawn = json.loads(_Page(html.render(mixed)).scripts[1])
-    assert [len(row) for row in drawn] == [7, 7]
-    assert drawn == _panels(mixed)
+    assert [len(row) for row in drawn] == [2, 7, 7]
+    parts = sections(mixed)
+    assert drawn == [plot.panels for plot in (charts.overview(parts), *charts.plots(parts))]
 
 
 def test_versions_of_a_framework_share_its_hue_and_are_told_apart() -> None:
