@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from math import log
 
 import msgspec
 from msgspec import Struct
@@ -94,7 +93,9 @@ def _at_one_batch(section: Section) -> dict[str, Entry]:
     """Return the entries by label, of a benchmark those of the batch nearest to the workload's."""
     sizes = {m.batch_size for _, m in section.entries if isinstance(m, Measurement)}
     own = section.workload.batch_size
-    nearest = min(sizes, key=lambda size: (abs(log(size / own)), size), default=None)
+    nearest = min(
+        sizes, key=lambda size: (max(size, own) / max(min(size, own), 1), size), default=None
+    )
     return {
         label: entry
         for label, entry in section.entries

@@ -28,7 +28,7 @@ function read() {
   state.hide = new Set(chosen.getAll("hide"));
   state.with = lines.some(line => line.label === chosen.get("with")) ? chosen.get("with") : "";
   state.by = chosen.get("by") === "seconds" ? "seconds" : "step";
-  state.at = chosen.get("at") ?? (said.includes("=") ? "" : decodeURIComponent(said));
+  state.at = chosen.get("at") ?? (said.includes("=") ? "" : [...chosen.keys()].join());
 }
 
 function write() {
