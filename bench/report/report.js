@@ -101,22 +101,39 @@ function change(changes) {
   write();
 }
 
+function specOf({dataset: {section, panel}}) {
+  return charts[section][panel];
+}
+
+// Vega has no scale for nothing: what has no series left is not drawn.
+function isEmpty(place) {
+  return Object.values(specOf(place).datasets).flat().every(datum => state.hide.has(datum.series));
+}
+
 async function draw(place) {
-  const {section, panel} = place.dataset;
-  const spec = structuredClone(charts[section][panel]);
+  drawn.get(place)?.finalize();
+  drawn.delete(place);
+  place.replaceChildren();
+  place.hidden = isEmpty(place);
+  if (place.hidden) return;
+  const spec = structuredClone(specOf(place));
   spec.encoding.x = spec.usermeta.x[state.by] ?? spec.encoding.x;
   spec.params[0].value = [...state.hide];
-  drawn.get(place)?.finalize();
   const actions = {export: true, source: false, compiled: false, editor: false};
   const tooltip = {theme: dark.matches ? "dark" : "light"};
   drawn.set(place, await vegaEmbed(place, spec, {config: colours(), actions, tooltip, renderer: "svg", ast: true}));
+}
+
+function refresh(place) {
+  if (isEmpty(place) || !drawn.has(place)) draw(place);
+  else drawn.get(place).view.signal("hidden", [...state.hide]).runAsync();
 }
 
 function hide(labels, isHidden) {
   const hidden = new Set(state.hide);
   for (const label of labels) isHidden ? hidden.add(label) : hidden.delete(label);
   change({hide: hidden});
-  for (const {view} of drawn.values()) view.signal("hidden", [...hidden]).runAsync();
+  drawAll(refresh);
 }
 
 function toggle(button) {
@@ -183,12 +200,12 @@ function download(table, format) {
 function begin() {
   read();
   show();
-  drawAll();
+  drawAll(draw);
   if (state.at) go();
 }
 
-function drawAll() {
-  if (typeof vegaEmbed !== "undefined") places.forEach(draw);
+function drawAll(drawOne) {
+  if (typeof vegaEmbed !== "undefined") places.forEach(place => drawOne(place));
 }
 
 for (const button of document.querySelectorAll("[data-series], [data-filter]")) button.onclick = () => toggle(button);
@@ -207,10 +224,10 @@ for (const button of document.querySelectorAll("[data-download]")) {
 for (const choice of document.querySelectorAll("[name=by]")) {
   choice.onchange = () => {
     change({by: choice.value});
-    drawAll();
+    drawAll(draw);
   };
 }
 if (base) base.onchange = () => change({with: base.value});
-dark.addEventListener("change", drawAll);
+dark.addEventListener("change", () => drawAll(draw));
 window.addEventListener("hashchange", begin);
 begin();

@@ -176,6 +176,20 @@ def test_a_click_in_the_legend_hides_a_backend_and_another_shows_it(opened: _Ope
     expect(torch).to_have_count(before)
 
 
+@_on("modes")
+def test_a_chart_of_which_all_is_hidden_is_not_drawn(opened: _Opened) -> None:
+    charts = opened.page.locator(".chart")
+    expect(charts.and_(opened.page.locator(":visible"))).to_have_count(charts.count())
+    for name in ("eager", "compiled"):
+        opened.page.get_by_role("button", name=name, exact=True).click()
+    expect(charts.and_(opened.page.locator(":visible"))).to_have_count(0)
+    assert _matrix(opened.page) == {}
+    opened.page.reload()
+    opened.page.get_by_role("button", name="eager", exact=True).click()
+    expect(charts.first.locator("svg.marks .mark-symbol path")).to_have_count(3)
+    opened.requests[:] = [opened.url]  # reload asks for the page again
+
+
 @_on("run")
 def test_curves_are_over_steps_or_over_the_wall_time(opened: _Opened) -> None:
     chart = opened.page.locator("section:not(#overview) .chart").first
