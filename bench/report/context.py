@@ -124,8 +124,9 @@ def environments(entries: Sequence[Entry], parts: Sequence[str]) -> dict[str, st
     said = {label: [versions[label], *pairs] for label, pairs in _pairs(ran, parts).items()}
     alike = set.intersection(*map(set, said.values())) if len(said) > 1 else set()
     differing = {
-        label: "; ".join(pair for pair in pairs if pair not in alike)
+        label: "; ".join(own)
         for label, pairs in said.items()
+        if (own := [pair for pair in pairs if pair not in alike])
     }
     return differing | ({"all of them": "; ".join(sorted(alike))} if alike else {})
 

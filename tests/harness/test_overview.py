@@ -188,4 +188,8 @@ def test_environments_are_told_by_what_differs() -> None:
         "torch eager": "version 2.9",
         "all of them": "OMP=1",
     }
+    both = [rows[0], replace(rows[0], mode="compiled")]
+    assert context.environments(both, ["mode"]) == {
+        "all of them": "OMP=1; blas=openblas; version 1.2.3"
+    }
     assert context.environments(rows[:1], []) == {"numpy": "version 1.2.3; OMP=1; blas=openblas"}
