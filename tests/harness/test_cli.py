@@ -269,7 +269,7 @@ def test_an_environment_that_cannot_be_made_does_not_stop_the_others(
 
 
 def test_numpy_is_shown_before_the_others_are_made(
-    bakeoff: Command, workload: Path, monkeypatch: pytest.MonkeyPatch
+    bakeoff: Command, workload: Path, fake: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(name: str, progress: object, cuda: bool) -> Path:
         sys.stdout.write(f"making {name}\n")
@@ -284,8 +284,11 @@ def test_numpy_is_shown_before_the_others_are_made(
     assert out[:look].count("test mse") == 1
     assert out[ran:].count("(2 of 2 jobs)") == 1
     assert [path.name for path in Path("out").parent.glob("*/run.toml")] == ["run.toml"]
-    again = bakeoff("run", workload, "--backend", "numpy", "--install", "--output", "again").out
-    assert "first look" not in again
+    arguments = ("--backend", f"numpy,{fake('mine')}", "--install", "--output", "again")
+    again = bakeoff("run", workload, *arguments)
+    assert again.code == 0
+    assert "mine eager" in again.out
+    assert "first look" not in again.out
 
 
 def test_install_makes_what_is_named(
