@@ -24,7 +24,8 @@ ATTENTION_BY_SCORES: tuple[DType, ...] = ()
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.numpy()
+    # A batch of a compiled loop on the CPU is NumPy's already.
+    return tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
 
 
 def pad(x: Tensor, widths: list[tuple[int, int]], value: float = 0.0) -> Tensor:
