@@ -6,7 +6,7 @@ neither is timed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import structs
@@ -31,12 +31,12 @@ _FLOPS = 2e11  # of NumPy's trainings, which take some 10 s: more is not done tw
 
 
 def make_missing(
-    request: RunRequest, work: Work, names: Sequence[str], console: Console, shown: Shown
+    request: RunRequest, work: Work, found: Mapping[str, Backend], console: Console, shown: Shown
 ) -> list[Backend]:
-    """Make the environments that known backends lack, of those named as they were asked for; return
+    """Make the environments that known backends lack, of those found by what was asked for; return
     all as they are then.
     """
-    backends = [find(name, request.pythons) for name in names]
+    backends = found.values()
     cuda = request.device.startswith("cuda")
     missing = [b.name for b in backends if is_known(b.name) and not _is_usable(b, cuda=cuda)]
     numpy = next((b for b in backends if b.name == "numpy" and b.python), None)
@@ -49,7 +49,7 @@ def make_missing(
             prepay(request, work, find(name, request.pythons))
 
     failures = install(missing, console, cuda=cuda, ready=certify)
-    return [explained(find(name, request.pythons), failures) for name in names]
+    return [explained(find(name, request.pythons), failures) for name in found]
 
 
 def _is_usable(backend: Backend, *, cuda: bool) -> bool:

@@ -42,7 +42,8 @@ def start(request: RunRequest, console: Console, *, make_missing: bool, shown: S
     names = request.backends or USUAL
     backends = _find(names, request)
     if make_missing:
-        backends = first.make_missing(request, work, names, console, shown)
+        found = dict(zip(names, backends, strict=True))
+        backends = first.make_missing(request, work, found, console, shown)
     if not any(backend.python for backend in backends):
         raise InputError(f"no backend can run: {backends[0].reason}; run: {backends[0].fix}")
     folder = prepare(request, work, backends)
