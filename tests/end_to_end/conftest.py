@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 
 from bakeoff.backends import NAMES
@@ -51,15 +52,24 @@ class Command:
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """Variables under which environments and data are this suite's own."""
+    """Variables under which environments and data are this suite's own, but for what pip keeps."""
     home = _ROOT / ".tox" / "end-to-end-home"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "BAKEOFF"))}
-    return kept | {"XDG_DATA_HOME": str(home / "data"), "XDG_CACHE_HOME": str(home / "cache")}
+    return {
+        "PIP_CACHE_DIR": platformdirs.user_cache_dir("pip"),
+        **kept,
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
 
 
 @pytest.fixture(scope="session")
 def installed(environment: dict[str, str]) -> None:
-    subprocess.run([BAKEOFF, "install", *NAMES], env=environment, check=True)
+    done = subprocess.run(
+        [BAKEOFF, "install", *NAMES], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.fail(done.stderr, pytrace=False)
 
 
 @pytest.fixture
