@@ -48,6 +48,8 @@ def make_missing(
         if request.parity:
             prepay(request, work, find(name, request.pythons))
 
+    # The largest first: what is certified last, by itself, is what is soonest made and certified.
+    missing.sort(key=_megabytes, reverse=True)
     failures = install(missing, console, cuda=cuda, ready=certify)
     return [explained(find(name, request.pythons), failures) for name in found]
 
@@ -58,6 +60,11 @@ def _is_usable(backend: Backend, *, cuda: bool) -> bool:
     if cuda and backend.python == str(made):
         return installer.is_complete(backend.name, cuda=True)
     return backend.python is not None
+
+
+def _megabytes(name: str) -> int:
+    size = read(name).size
+    return size.download if size else 0
 
 
 def _is_short(request: RunRequest, work: Work) -> bool:

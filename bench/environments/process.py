@@ -1,4 +1,4 @@
-"""One worker process: in which environment it is started, what it writes, and how it ended."""
+"""Worker processes: in which environment one is started, what it writes, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -28,12 +29,17 @@ class NotStarted(Exception):  # noqa: N818  a result with a reason
 
 @contextmanager
 def started(
-    arguments: list[str], folder: Path, environment: Mapping[str, str], *, piped: bool = False
+    arguments: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    hears: bool = False,
+    answers: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker; at the end, end it and all that it started. Its output goes to `log.txt`.
 
-    `environment` comes on top of the user's. `piped`: stdin and stdout are the caller's, to talk
-    with the worker. Raises NotStarted.
+    `environment` comes on top of the user's. `hears`: its stdin is the caller's, and if it
+    `answers`, its stdout. Raises NotStarted.
     """
     with (folder / "log.txt").open("ab") as log:
         try:
@@ -41,8 +47,8 @@ def started(
                 arguments,
                 cwd=folder,
                 env=clean_environment() | dict(environment),
-                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if piped else log,
+                stdin=subprocess.PIPE if hears else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if answers else log,
                 stderr=log,
                 bufsize=0,
                 start_new_session=True,  # Ctrl-C is for the parent, which ends the whole session
@@ -93,25 +99,104 @@ def end(worker: subprocess.Popen[Any]) -> None:
     worker.wait()
 
 
-def work(
-    arguments: list[str], folder: Path, environment: Mapping[str, str], timeout: float, show: Show
-) -> None:
-    """Run a worker that writes `records.jsonl` in its folder; `show` gets each record as it comes.
+class Worker:
+    """A worker that writes `records.jsonl` in its folder: it imports its framework and waits, then
+    works to its end, and `show` gets each record as it comes.
+    """
 
-    Whatever happens, the last record says how it ended: the parent appends it if the worker could
-    not. On KeyboardInterrupt the worker is ended, that record written, and the interrupt raised
+    def __init__(
+        self, arguments: list[str], folder: Path, environment: Mapping[str, str], show: Show
+    ) -> None:
+        self._command = arguments, folder, environment
+        self._journal = folder / "records.jsonl"
+        self._show = show
+        self._open = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure = ""
+        self._deadline = 0.0
+
+    def start(self, timeout: float) -> None:
+        """Have it import, for `timeout` seconds at most."""
+        self._deadline = monotonic() + timeout
+        try:
+            self._process = self._open.enter_context(started(*self._command, hears=True))
+        except (NotStarted, OSError) as error:
+            self._failure = str(error)
+
+    @property
+    def has_imported(self) -> bool:
+        """Whether it waits for its turn, or will never come to that."""
+        if self._process is None or self._process.poll() is not None:
+            return True
+        return self._has_told or monotonic() > self._deadline
+
+    @property
+    def _has_told(self) -> bool:
+        return self._journal.is_file() and self._journal.stat().st_size > 0
+
+    def work(self, timeout: float) -> None:
+        """Let it go on, for `timeout` seconds at most.
+
+        Whatever happens, the last record says how it ended: it is appended here if the worker could
+        not. On KeyboardInterrupt the worker is ended, and that record written.
+        """
+        death: Record = Interrupted()
+        try:
+            death = self._follow(timeout)
+        except (OSError, ValueError) as error:  # what it wrote are no records
+            death = Failed(reason=str(error))
+        finally:
+            self._open.close()
+            if conclude(self._journal, death):
+                self._show(death)
+
+    def drop(self) -> None:
+        """End it before its turn, as if it had not been run."""
+        if self._process:
+            self._open.close()
+            self._journal.unlink(missing_ok=True)
+
+    def _follow(self, timeout: float) -> Record:
+        """Show records as they come until it ends; return what its ending is by default."""
+        process, offset = self._process, 0
+        if process is None:
+            return Failed(reason=self._failure)
+        if self._has_told:
+            self._deadline = monotonic() + timeout
+            assert process.stdin
+            parent.let_go(process.stdin)
+        while True:
+            alive = process.poll() is None
+            fresh, offset = records.tail(self._journal, offset)
+            for record in fresh:
+                self._show(record)
+            if not alive:
+                return Failed(reason=cause_of_death(process.returncode))
+            if monotonic() > self._deadline:
+                return TimedOut(seconds=timeout)
+            sleep(_POLL_SECONDS)
+
+
+def work_in_turn(workers: Sequence[Worker], timeout: float, *, importing: int) -> None:
+    """Have workers import, as many at once as `importing`; then have one after another work.
+
+    Nothing else goes on while one works. On KeyboardInterrupt all are ended, and it is raised
     again.
     """
-    journal = folder / "records.jsonl"
-    death: Record = Interrupted()
+    unborn, idle = deque(workers), deque(workers)
     try:
-        with started(arguments, folder, environment) as process:
-            death = _follow(process, journal, timeout, show)
-    except (NotStarted, OSError, ValueError) as error:  # or it wrote what are no records
-        death = Failed(reason=str(error))
+        young: list[Worker] = []
+        while unborn or young:
+            young = [worker for worker in young if not worker.has_imported]
+            while unborn and len(young) < importing:
+                young.append(unborn.popleft())
+                young[-1].start(timeout)
+            sleep(_POLL_SECONDS)
+        while idle:
+            idle.popleft().work(timeout)
     finally:
-        if conclude(journal, death):
-            show(death)
+        for worker in idle:
+            worker.drop()
 
 
 def conclude(journal: Path, death: Record) -> bool:
@@ -129,22 +214,6 @@ def conclude(journal: Path, death: Record) -> bool:
             journal.unlink(missing_ok=True)
             records.append(journal, death)
     return True
-
-
-def _follow(process: subprocess.Popen[bytes], journal: Path, timeout: float, show: Show) -> Record:
-    """Show records as they come until the worker ends; return what its ending is by default."""
-    deadline = monotonic() + timeout
-    offset = 0
-    while True:
-        alive = process.poll() is None
-        fresh, offset = records.tail(journal, offset)
-        for record in fresh:
-            show(record)
-        if not alive:
-            return Failed(reason=cause_of_death(process.returncode))
-        if monotonic() > deadline:
-            return TimedOut(seconds=timeout)
-        sleep(_POLL_SECONDS)
 
 
 def cause_of_death(exit_code: int) -> str:

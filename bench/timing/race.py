@@ -159,7 +159,9 @@ class _Runner:
         try:
             write_task(task, self.folder)
             self._worker = stack.enter_context(
-                process.started(task.arguments, self.folder, task.environment, piped=True)
+                process.started(
+                    task.arguments, self.folder, task.environment, hears=True, answers=True
+                )
             )
         except (process.NotStarted, OSError) as error:  # a disk is full
             self._death = Failed(reason=str(error))

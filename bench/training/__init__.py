@@ -2,9 +2,9 @@
 
 `plan` checks what was asked, `prepare` writes the run folder (`run_folder` is its schema, `inputs`
 what all backends start from), `resume` makes ready what is left of one, `certificates` obtains the
-proof for each row, `jobs` runs one worker after the other and `progress` shows them, `journal`
-reads what a job recorded, `audits` judges what it noted, `curves` and `aggregate` make the summary
-of it. `checkpoint` is a training put aside.
+proof for each row, `jobs` has some workers import together and then one after another train,
+`progress` shows them, `journal` reads what a job recorded, `audits` judges what it noted, `curves`
+and `aggregate` make the summary of it. `checkpoint` is a training put aside.
 
 Whatever is written carries its hash, and is compared with it when it is opened: JSON and TOML a
 seal (`models.sealed`), a line of records its CRC, arrays in the record that ends a job, inputs in

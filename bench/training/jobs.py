@@ -1,4 +1,4 @@
-"""Run the jobs of a run folder, one worker process after another, and follow what they write."""
+"""Run the jobs of a run folder, each a worker process, and follow what they write."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ...backends.contract import Execution
 from ...datasets.dataset import Dataset
-from ..environments import process
-from ..environments.process import worker_variables
+from ..environments import machine
+from ..environments.process import Worker, work_in_turn, worker_variables
 from ..worker import job, records
 from ..worker.files import read_array, read_arrays, remove
 from ..worker.job import Job
@@ -16,6 +16,8 @@ from . import audits, checkpoint, inputs
 from .checkpoint import Checkpoint
 from .progress import Display, title
 from .run_folder import CheckpointSpec, Place, RunSpec, places, read_run
+
+_TOGETHER = 6  # workers that have imported and wait: some 2 GB of all six frameworks
 
 
 def describe(spec: RunSpec, place: Place, dataset: Dataset, folder: Path) -> Job:
@@ -59,16 +61,24 @@ def write_job(described: Job, folder: Path, home: Path) -> None:
 def run(folder: Path, display: Display) -> None:
     """Run every job of a run that has not come to its own end, in order.
 
+    Some import together before the first of them trains: nothing else goes on while one does.
+
     A job that fails, dies or times out gets a record that says so, and the others go on. On
     KeyboardInterrupt the worker is ended, its job marked, and the interrupt raised again.
     """
     spec = read_run(folder)
     waiting = [name for name in spec.jobs if not _is_done(folder / "jobs" / name)]
     by_name = places(spec)
+    cores = machine.usable_cores()
+    # A framework may take a device's memory as it is imported.
+    together = _TOGETHER if spec.device == "cpu" and cores > 1 else 1
     with display:
         display.expect([title(*by_name[name][:3]) for name in waiting])
-        for name in waiting:
-            _run_job(folder / "jobs" / name, spec, display)
+        for i in range(0, len(waiting), together):
+            workers = [
+                _worker(folder / "jobs" / name, spec, display) for name in waiting[i : i + together]
+            ]
+            work_in_turn(workers, spec.timeout, importing=cores)
 
 
 def _is_done(job_folder: Path) -> bool:
@@ -77,16 +87,15 @@ def _is_done(job_folder: Path) -> bool:
     return isinstance(end, Finished | Refused)
 
 
-def _run_job(folder: Path, spec: RunSpec, display: Display) -> None:
+def _worker(folder: Path, spec: RunSpec, display: Display) -> Worker:
     what = job.read(folder)
-    display.begin(what)
 
     def show(record: Record) -> None:
-        display.show(record)
+        display.show(what, record)
         if spec.checkpoint and isinstance(record, Epoch):
             _write_checkpoint(spec.checkpoint, what.backend, folder / "state.npz")
 
-    process.work(what.arguments, folder, what.environment, spec.timeout, show)
+    return Worker(what.arguments, folder, what.environment, show)
 
 
 def _write_checkpoint(spec: CheckpointSpec, backend: str, state: Path) -> None:

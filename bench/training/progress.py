@@ -40,10 +40,7 @@ class Display(Protocol):
     def expect(self, titles: Sequence[str]) -> None:
         """These jobs will be run; those of one title are a row's."""
 
-    def begin(self, job: Job) -> None:
-        """A job's worker was started."""
-
-    def show(self, record: Record) -> None:
+    def show(self, job: Job, record: Record) -> None:
         """The running job wrote a record."""
 
 
@@ -64,17 +61,16 @@ class _Left:
         self.total = len(titles)
         self._waiting = Counter(titles)
         self._took: dict[str, list[float]] = {}
-        self._began = monotonic()
+        self._ended = monotonic()  # the job before
 
     @property
     def done(self) -> int:
         return self.total - self._waiting.total()
 
-    def begin(self) -> None:
-        self._began = monotonic()
-
     def end(self, ended: str) -> None:
-        self._took.setdefault(ended, []).append(monotonic() - self._began)
+        now = monotonic()
+        self._took.setdefault(ended, []).append(now - self._ended)
+        self._ended = now
         self._waiting[ended] -= 1
 
     def __str__(self) -> str:
@@ -108,6 +104,11 @@ class _Reading:
     def __str__(self) -> str:
         place = f"epoch {self.epoch}/{self.job.epochs}"
         return ", ".join(part for part in (place, self._words, self._rate) if part)
+
+
+def _reading_of(job: Job, before: _Reading | None) -> _Reading:
+    """Return the reading of a job: the one before, if that is of the same."""
+    return before if before and before.job is job else _Reading(job)
 
 
 def _title(job: Job) -> str:
@@ -146,15 +147,9 @@ class _Plain:
     def expect(self, titles: Sequence[str]) -> None:
         self._left = _Left(titles)
 
-    def begin(self, job: Job) -> None:
-        self._reading = _Reading(job)
-        self._left.begin()
-        self._spoke = monotonic()
-
-    def show(self, record: Record) -> None:
-        assert self._reading
+    def show(self, job: Job, record: Record) -> None:
+        self._reading = _reading_of(job, self._reading)
         self._reading.update(record)
-        job = self._reading.job
         line = f"{_title(job)} seed {job.seed}: {self._reading}"
         if isinstance(record, Ending):
             self._left.end(_title(job))
@@ -195,19 +190,14 @@ class _Live:
         self._left = _Left(titles)
         self._bars.update(self._all, total=len(titles), visible=True)
 
-    def begin(self, job: Job) -> None:
-        self._reading = _Reading(job)
-        self._left.begin()
+    def show(self, job: Job, record: Record) -> None:
+        self._reading = _reading_of(job, self._reading)
+        self._reading.update(record)
         row = _title(job)
         if row not in self._tasks:
             total = (job.epochs - job.epochs_done) * self._jobs[row]
             self._tasks[row] = self._bars.add_task(escape(row), total=total, words="")
-
-    def show(self, record: Record) -> None:
-        assert self._reading
-        self._reading.update(record)
-        job = self._reading.job
-        task = self._tasks[_title(job)]
+        task = self._tasks[row]
         words = f"seed {job.seed}: {self._reading}"
         if isinstance(record, Epoch):
             self._bars.advance(task)

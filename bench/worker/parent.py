@@ -1,4 +1,4 @@
-"""A process ends with the one that started it, however that one ends.
+"""A process ends with the one that started it, however that one ends, and may wait for its word.
 
 Run as a script it becomes the command that it is given, which then ends so.
 """
@@ -9,7 +9,8 @@ import ctypes
 import os
 import signal
 import sys
-from typing import NoReturn
+from contextlib import suppress
+from typing import IO, NoReturn
 
 VARIABLE = "BAKEOFF_PARENT"  # the process that started this one; by hand there is none
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -30,6 +31,19 @@ def end_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def wait_for_turn() -> None:
+    """Wait until the process that started this one lets it go on; one run by hand does at once."""
+    if VARIABLE in os.environ and not sys.stdin.buffer.readline():
+        os._exit(1)  # nobody will
+
+
+def let_go(stdin: IO[bytes]) -> None:
+    """Let a process go on that waits for its turn, by what it reads."""
+    with suppress(BrokenPipeError):  # it is dead
+        stdin.write(b"\n")
+        stdin.close()
 
 
 def leave(code: int) -> NoReturn:

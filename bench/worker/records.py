@@ -35,7 +35,9 @@ class _Record(Struct, frozen=True, kw_only=True, tag_field="record"):
 
 
 class Started(_Record, frozen=True, tag="started"):
-    """The worker is alive and its framework imported; `job` is the hash of its `job.json`."""
+    """The worker is alive and its framework imported, while at most one other was on each of the
+    other cores; `job` is the hash of its `job.json`.
+    """
 
     python: str
     framework_version: str

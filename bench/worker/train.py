@@ -26,7 +26,7 @@ from .files import hashes, read_array, read_arrays, sha256, write_array, write_a
 from .job import EVALUATION_BATCH, Job, blocks, check_inputs
 from .job import read as read_job
 from .memory import peak_rss_mb
-from .parent import end_with_parent, leave
+from .parent import end_with_parent, leave, wait_for_turn
 from .records import (
     MOST,
     Block,
@@ -70,6 +70,7 @@ def _work(job: Job, folder: Path, emit: Emit) -> None:
             job=sha256(folder / "job.json"),
         )
     )
+    wait_for_turn()
     check_inputs(job, folder)
     inputs = folder / job.inputs
     training, validation, test = (

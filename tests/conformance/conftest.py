@@ -17,6 +17,8 @@ from bakeoff.models.init import initial_weights
 from conformance import driving
 from conformance.cases import OPTIMIZERS
 
+_LONG = {"test_no_false_alarm.py", "test_random_models.py"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", default="numpy", help="the adapter under test")
@@ -58,7 +60,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note in a JUnit report which case a test is of: `bakeoff conform` makes its table of it."""
+    """Note in a JUnit report which case a test is of: `bakeoff conform` makes its table of it.
+
+    What takes minutes comes first, or one of two processes waits for the other at the end.
+    """
+    items.sort(key=lambda item: item.path.name not in _LONG)
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec and "case" in callspec.params:

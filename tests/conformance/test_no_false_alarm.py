@@ -27,7 +27,9 @@ from conformance.random_models import models
 from conformance.troublesome_models import troublesome
 
 _MODELS, _NETS = 200, 20
-_FEWER_MODELS, _FEWER_NETS = {"jax": 20}, {"jax": 6}  # it compiles whatever is new: seconds a net
+# Seconds a net: JAX compiles whatever is new. Keras's layers are tried in full on TensorFlow.
+_FEWER_MODELS = {"jax": 20, "keras-jax": 10, "keras-torch": 40}
+_FEWER_NETS = {"jax": 6, "keras-jax": 4, "keras-torch": 8}
 _COMPILED_IN_NO_TIME = {"mxnet", "paddle"}
 _STEPS = 4
 
