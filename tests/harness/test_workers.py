@@ -1,4 +1,4 @@
-"""Workers that import together and work in turn: who waits for whom, and what one does to others."""
+"""Workers import together and work in turn: who waits for whom, what one does to the others."""
 
 from __future__ import annotations
 
