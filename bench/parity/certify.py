@@ -54,12 +54,18 @@ Progress = Callable[[Certificate], None]
 
 
 def certify(
-    claims: list[Claim], *, timeout: float, use_cache: bool = True, progress: Progress
+    claims: list[Claim],
+    *,
+    timeout: float,
+    use_cache: bool = True,
+    few: int = _FEW,
+    progress: Progress,
 ) -> list[Certificate]:
     """Return the certificate of every claim, in order; `progress` gets each when it is there.
 
-    `timeout` is how many seconds a backend may be silent. Raises nothing for a backend's failure:
-    its certificate says what happened.
+    `timeout` is how many seconds a backend may be silent; so `few` are judged in this process, and
+    share what was measured of their nets with those that it judged before. Raises nothing for a
+    backend's failure: its certificate says what happened.
     """
     keys = _keys(claims)
     certificates: dict[int, Certificate] = {}
@@ -68,7 +74,7 @@ def certify(
             certificates[index] = cached
             progress(cached)
     missing = [(i, claim) for i, claim in enumerate(claims) if i not in certificates]
-    for index, certificate in _ask(missing, keys, timeout):
+    for index, certificate in _ask(missing, keys, timeout, few):
         certificates[index] = certificate
         if certificate.verdict != "error":
             _store(certificate)
@@ -161,7 +167,9 @@ def _store(certificate: Certificate) -> None:
 _Asked = list[tuple[int, Claim]]
 
 
-def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, Certificate]]:
+def _ask(
+    asked: _Asked, keys: list[str], timeout: float, few: int
+) -> Iterator[tuple[int, Certificate]]:
     """Ask the backends, as many at once as there are cores for; judge what comes, in processes."""
     if not asked:
         return
@@ -177,7 +185,7 @@ def _ask(asked: _Asked, keys: list[str], timeout: float) -> Iterator[tuple[int, 
     claims = dict(asked)
     with (
         tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-") as name,
-        judges(len(asked), few=_FEW) as executor,
+        judges(len(asked), few=few) as executor,
         ThreadPoolExecutor(cores) as pool,
     ):
         write_zip(Path(name, "code.zip"))

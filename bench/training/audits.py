@@ -90,9 +90,18 @@ def judge(folder: Path, show: Callable[[str], object]) -> None:
     if not alike:
         return
     show("judging what was noted of the timed blocks")
+    longest_first = sorted(alike.values(), key=_cost, reverse=True)
     with judges(len(alike)) as executor:
-        for future in [executor.submit(judge_jobs, names) for names in alike.values()]:
+        for future in [executor.submit(judge_jobs, names) for names in longest_first]:
             future.result()
+
+
+def _cost(names: list[str]) -> float:
+    """Return what judging jobs costs, as far as that follows from what was noted of the first."""
+    job = read_job(Path(names[0]))
+    order = read_array(Path(names[0]) / job.inputs / "order.npy")
+    samples = len(job.audits) * job.steps_per_block * order.shape[2]
+    return float(len(names) * samples * (job.model.cost.training_flops or 1))
 
 
 def read(job_folder: Path) -> Audits | None:

@@ -55,7 +55,9 @@ def prepay(request: RunRequest, work: Work, backend: Backend) -> None:
         for mode in modes(backend.adapter, request.modes)
         for dtype in _dtypes(request.dtype)
     ]
-    certify(claims, timeout=request.timeout, progress=lambda certificate: None)
+    # Here, as the next backend's are of the same nets; other cores have environments to make.
+    few = len(claims)
+    certify(claims, timeout=request.timeout, few=few, progress=lambda certificate: None)
 
 
 def read(folder: Path, work: str, backend: str, mode: str, dtype: str) -> Certificate | None:
