@@ -28,12 +28,19 @@ class Screen(Console):
     What a terminal would obey (escape codes, carriage returns, turns of the writing direction) is
     shown as �. A pipe gets whole lines. In a terminal that is too narrow the text of a table is
     folded, but no number; a column that is right-aligned, or not to be wrapped, stays whole.
+
+    A `plain` one gets whole lines whatever it is.
     """
 
-    def __init__(self, *, stderr: bool = False) -> None:
+    def __init__(self, *, stderr: bool = False, plain: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
-        has_edge = stream is not None and stream.isatty()
-        super().__init__(stderr=stderr, width=None if has_edge else _ENDLESS)
+        has_edge = stream is not None and stream.isatty() and not plain
+        super().__init__(
+            stderr=stderr,
+            width=None if has_edge else _ENDLESS,
+            force_terminal=False if plain else None,
+            force_jupyter=False if plain else None,
+        )
 
     def print(self, *objects: Any, crop: bool = False, **how: Any) -> None:
         for table in objects:

@@ -282,8 +282,7 @@ def _console(progress: bool) -> Console:
     """Return where progress is shown: a script's stderr, a notebook's cell, line by line."""
     console = Screen(stderr=True)
     if console.is_jupyter:  # where stderr is red, and Rich's live display wants a library more
-        console = Screen()
-        console.is_jupyter = False
+        console = Screen(plain=True)
     console.quiet = not progress
     return console
 

@@ -40,6 +40,8 @@ def test_the_notebook_shows_what_is_kept_in_it(tmp_path: Path, environment: dict
     assert _shown(copy) == kept
     assert [number for number, _ in kept] == list(range(1, len(kept) + 1))
     assert not any("stderr" in kinds for _, kinds in kept)
+    for notebook in (_NOTEBOOK, copy):  # no live display: a cell obeys no cursor
+        assert "\\u001b" not in notebook.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("installed")

@@ -35,6 +35,18 @@ def test_what_a_terminal_obeys_is_shown_and_the_rest_is_left() -> None:
     assert shown(kept) == kept
 
 
+def test_a_plain_screen_is_no_terminal_whatever_is_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as every kernel of Jupyter's has it
+    monkeypatch.setenv("TERM", "xterm-color")
+    assert Screen().is_terminal
+    screen = Screen(plain=True)
+    assert not screen.is_terminal
+    screen.print("[bold]whole[/]", style="red")
+    assert capsys.readouterr().out == "whole\n"
+
+
 @pytest.mark.parametrize("object_", [_EVIL, Text(_EVIL), "table"])
 def test_no_way_of_printing_lets_it_through(
     capsys: pytest.CaptureFixture[str], object_: str | Text
