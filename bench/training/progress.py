@@ -146,6 +146,7 @@ class _Plain:
 
     def expect(self, titles: Sequence[str]) -> None:
         self._left = _Left(titles)
+        self._spoke = monotonic()
 
     def show(self, job: Job, record: Record) -> None:
         self._reading = _reading_of(job, self._reading)
