@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...models import Node, layers
 from ...models.shapes import pair
@@ -333,19 +335,33 @@ def _without_cudnn() -> Iterator[None]:
         torch.backends.cudnn.enabled = True
 
 
+@functools.cache
+def _flash_is_traced_in_float64() -> bool:
+    """Say whether the compiler knows that the kernel's logsumexp has the dtype of its inputs.
+
+    It took it for a float32, and the gradient failed, until 2.12 or 2.13: pytorch#185539.
+    """
+    q = torch.empty(1, 1, 1, 1, dtype=torch.float64, device="meta")
+    logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)[1]
+    return logsumexp.dtype == q.dtype
+
+
 class _Attention(nn.Module):
     def __init__(self, features: int, layer: layers.MultiHeadAttention) -> None:
         super().__init__()
         for role in ("query_weight", "key_weight", "value_weight", "output_weight"):
             setattr(self, role, nn.Parameter(torch.empty(features, features)))
         self._heads, self._causal = layer.num_heads, layer.causal
+        self._has_traceable_float64 = _flash_is_traced_in_float64()
 
     def forward(self, x: Tensor) -> Tensor:
+        is_native = x.dtype != torch.float64 or self._has_traceable_float64
         q, k, v = (
             functional.linear(x, weight).unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for weight in (self.query_weight, self.key_weight, self.value_weight)
         )
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=self._causal)
+        with nullcontext() if is_native else sdpa_kernel(SDPBackend.MATH):
+            y = functional.scaled_dot_product_attention(q, k, v, is_causal=self._causal)
         return functional.linear(y.transpose(1, 2).flatten(2), self.output_weight)
 
 
