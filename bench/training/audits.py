@@ -26,7 +26,7 @@ from ..worker.job import EVALUATION_BATCH, Job, blocks, check_inputs
 from ..worker.job import read as read_job
 from ..worker.records import Block, Finished, deviations_of, ending, one_line
 from ..worker.records import read as read_records
-from .run_folder import Plan, read_run
+from .run_folder import Plan, Planned, read_run
 
 _MOST_STEPS = 50  # of a block
 _FEWEST_STEPS = 4
@@ -90,18 +90,18 @@ def judge(folder: Path, show: Callable[[str], object]) -> None:
     if not alike:
         return
     show("judging what was noted of the timed blocks")
-    longest_first = sorted(alike.values(), key=_cost, reverse=True)
+    costs = {planned.workload.name: _cost(planned) for planned in spec.planned}
+    longest_first = sorted(alike, key=lambda of: len(alike[of]) * costs[of[0]], reverse=True)
     with judges(len(alike)) as executor:
-        for future in [executor.submit(judge_jobs, names) for names in longest_first]:
+        for future in [executor.submit(judge_jobs, alike[of]) for of in longest_first]:
             future.result()
 
 
-def _cost(names: list[str]) -> float:
-    """Return what judging jobs costs, as far as that follows from what was noted of the first."""
-    job = read_job(Path(names[0]))
-    order = read_array(Path(names[0]) / job.inputs / "order.npy")
-    samples = len(job.audits) * job.steps_per_block * order.shape[2]
-    return float(len(names) * samples * (job.model.cost.training_flops or 1))
+def _cost(planned: Planned) -> int:
+    """Return what judging a job of a workload costs: about so many FLOPs."""
+    steps = planned.plan.blocks * planned.plan.steps_per_block
+    w = planned.workload
+    return steps * w.batch_size * (w.model.cost.training_flops or 1)
 
 
 def read(job_folder: Path) -> Audits | None:
